@@ -1,0 +1,2 @@
+//! The ingot program.
+fn main() {}
