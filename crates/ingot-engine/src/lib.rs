@@ -1,1 +1,27 @@
-//! ingot-engine
+//! Models in use: open one, talk to it in sessions, sample, stop, save.
+//!
+//! A [`Model`] is a file, its tokenizer and an executor with the memory of all
+//! sequences. A [`Session`] is one sequence: the tokens it has seen and the
+//! pages and slot that hold what the model made of them. [`Session::generate`]
+//! turns logits into a stream of text.
+
+mod error;
+mod fingerprint;
+mod generate;
+mod memory;
+mod model;
+mod options;
+pub mod rng;
+mod runtime;
+pub mod sampler;
+mod saved;
+mod session;
+pub mod stop;
+
+pub use error::{Error, Result};
+pub use generate::{Finish, Generation, Piece, Request};
+pub use memory::{Memory, available_memory};
+pub use model::Model;
+pub use options::{CacheType, ExecutorKind, Options};
+pub use sampler::{Mirostat, Sampler, SamplerOptions};
+pub use session::Session;

@@ -1,0 +1,22 @@
+//! A number that tells models apart, so that a saved session meets only the
+//! model that it came from.
+
+use ingot_format::Tensor;
+use ingot_plan::Plan;
+
+/// Bytes looked at in each tensor.
+const SAMPLE: usize = 256;
+
+/// A checksum of the plan's states and weights and of a sample of every weight;
+/// reading all of a large file would take longer than loading the session.
+pub(crate) fn fingerprint(plan: &Plan, weights: &[Tensor]) -> u32 {
+    let mut hash = crc32fast::Hasher::new();
+    hash.update(format!("{:?}", plan.states()).as_bytes());
+    for (decl, tensor) in plan.weights().iter().zip(weights) {
+        hash.update(format!("{} {} {:?}", decl.name, decl.dtype, decl.shape).as_bytes());
+        let data = tensor.data();
+        let middle = data.len().saturating_sub(SAMPLE) / 2;
+        hash.update(&data[middle..data.len().min(middle + SAMPLE)]);
+    }
+    hash.finalize()
+}

@@ -1,0 +1,148 @@
+//! From logits to a stream of text, until something says stop.
+
+use crate::stop::StopStrings;
+use crate::{Error, Result, Sampler, Session};
+use ingot_tokenizer::DecodeStream;
+
+/// When to stop.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Request {
+    /// Most tokens to generate; as many as the context holds if absent.
+    pub max_tokens: Option<usize>,
+    /// Strings that end the text; they are not part of it.
+    pub stop: Vec<String>,
+    /// Go on after the model's end-of-text tokens.
+    pub ignore_end: bool,
+}
+
+/// Why the text ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Finish {
+    /// The model ended it with this token.
+    End(u32),
+    /// The stop string of this index was found.
+    Stop(usize),
+    /// It has as many tokens as were asked for.
+    Length,
+    /// The context is full.
+    Context,
+    /// The caller did not want more.
+    Cancelled,
+}
+
+impl Finish {
+    /// The word for it in the usual APIs.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::End(_) | Self::Stop(_) => "stop",
+            Self::Length | Self::Context => "length",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+/// A piece of the text: what one token brought to an end. It may be empty while
+/// a character or a stop string is incomplete.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Piece {
+    /// Whole characters.
+    pub text: String,
+    /// The token that was sampled, if one was.
+    pub token: Option<u32>,
+}
+
+/// An iterator over the pieces of a text that is being generated.
+///
+/// Dropping it early leaves a session that has seen everything it returned.
+pub struct Generation<'a> {
+    session: &'a mut Session,
+    sampler: &'a mut Sampler,
+    decoder: DecodeStream,
+    stop: StopStrings,
+    left: usize,
+    ignore_end: bool,
+    finish: Option<Finish>,
+    generated: usize,
+}
+
+impl<'a> Generation<'a> {
+    pub(crate) fn new(session: &'a mut Session, sampler: &'a mut Sampler, request: &Request) -> Result<Self> {
+        if session.logits().is_empty() {
+            return Err(Error::BadRequest(
+                "there is nothing to continue: feed the session a prompt first".into(),
+            ));
+        }
+        let stop = StopStrings::new(&request.stop).map_err(|e| Error::BadRequest(e.to_string()))?;
+        sampler.reset();
+        session.tokens().iter().for_each(|&t| sampler.accept(t));
+        Ok(Self {
+            decoder: session.model().tokenizer().stream(),
+            stop,
+            left: request.max_tokens.unwrap_or(usize::MAX),
+            ignore_end: request.ignore_end,
+            finish: None,
+            generated: 0,
+            session,
+            sampler,
+        })
+    }
+
+    /// Why it ended; `Cancelled` as long as it has not.
+    pub fn finish(&self) -> Finish {
+        self.finish.unwrap_or(Finish::Cancelled)
+    }
+
+    /// Tokens sampled so far.
+    pub fn generated(&self) -> usize {
+        self.generated
+    }
+
+    /// Ends with the text that was held back.
+    fn end(&mut self, finish: Finish, token: Option<u32>) -> Option<Result<Piece>> {
+        self.finish = Some(finish);
+        let mut text = String::new();
+        if !matches!(finish, Finish::Stop(_)) {
+            let tail = self.stop.push(&self.decoder.finish());
+            text = tail.emit;
+            match tail.matched {
+                Some(i) => self.finish = Some(Finish::Stop(i)),
+                None => text += &self.stop.finish(),
+            }
+        }
+        (!text.is_empty() || token.is_some()).then_some(Ok(Piece { text, token }))
+    }
+}
+
+impl Iterator for Generation<'_> {
+    type Item = Result<Piece>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.finish.is_some() {
+            return None;
+        }
+        if self.left == 0 {
+            return self.end(Finish::Length, None);
+        }
+        if self.session.tokens().len() >= self.session.model().context() {
+            return self.end(Finish::Context, None);
+        }
+        let token = self.sampler.sample(self.session.logits());
+        self.sampler.accept(token);
+        (self.left, self.generated) = (self.left - 1, self.generated + 1);
+        let tokenizer = self.session.model().tokenizer();
+        let is_end = tokenizer.end_of_generation().contains(&token);
+        let text = if is_end { String::new() } else { self.decoder.push(tokenizer, token) };
+        if let Err(e) = self.session.feed(&[token]) {
+            self.finish = Some(Finish::Cancelled);
+            return Some(Err(e));
+        }
+        if is_end && !self.ignore_end {
+            return self.end(Finish::End(token), Some(token));
+        }
+        let out = self.stop.push(&text);
+        if let Some(i) = out.matched {
+            self.finish = Some(Finish::Stop(i));
+        }
+        Some(Ok(Piece { text: out.emit, token: Some(token) }))
+    }
+}

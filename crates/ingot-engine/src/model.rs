@@ -1,0 +1,179 @@
+//! A model that is open: its file, tokenizer and executor.
+
+use crate::fingerprint::fingerprint;
+use crate::runtime::{Rows, Runtime};
+use crate::{CacheType, Error, ExecutorKind, Memory, Options, Result, Session, available_memory};
+use ingot_cpu::{CpuExecutor, CpuOptions};
+use ingot_format::{Bytes, DType, Gguf, ModelFile};
+use ingot_models::Info;
+use ingot_plan::{Executor, Plan, Reference};
+use ingot_tokenizer::Tokenizer;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+/// A model that is open. Cloning it is cheap and gives the same model.
+#[derive(Clone)]
+pub struct Model {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    info: Info,
+    plan: Arc<Plan>,
+    tokenizer: Tokenizer,
+    context: usize,
+    memory: Memory,
+    fingerprint: u32,
+    runtime: Mutex<Runtime>,
+}
+
+/// Context of a model that has no limit of its own, and of one that says none.
+const UNLIMITED: usize = 1 << 30;
+
+impl Model {
+    /// Opens a GGUF file (of a split one the first part), a safetensors file or a
+    /// Hugging Face folder.
+    pub fn open(path: impl AsRef<Path>, options: &Options) -> Result<Self> {
+        let path = path.as_ref();
+        let file = ModelFile::open(path).map_err(|e| bad_model(path, e))?;
+        Self::from_file(&file, path, options)
+    }
+
+    /// Opens a GGUF file that is in memory, for example part of the program.
+    /// `name` stands for its path in messages.
+    pub fn from_bytes(bytes: Bytes, name: &str, options: &Options) -> Result<Self> {
+        let path = Path::new(name);
+        let file = Gguf::from_bytes(bytes).map_err(|e| bad_model(path, e))?;
+        Self::from_file(&ModelFile::Gguf(file), path, options)
+    }
+
+    /// Opens what was already read; `path` is for messages.
+    pub fn from_file(file: &ModelFile, path: &Path, options: &Options) -> Result<Self> {
+        let model = ingot_models::Model::load(file, options.precision()).map_err(|e| bad_model(path, e))?;
+        let tokenizer = Tokenizer::open(file).map_err(|e| bad_model(path, e))?;
+        check_vocabulary(file, &tokenizer, &model.info).map_err(|e| bad_model(path, e))?;
+
+        let trained = model.info.context.unwrap_or(UNLIMITED);
+        let context = options.context.unwrap_or(trained);
+        let cache = match (options.executor, options.cache) {
+            (ExecutorKind::Cpu, CacheType::F16) => DType::F16,
+            _ => DType::F32,
+        };
+        let memory = Memory::of(&model.plan, cache);
+        check_memory(&memory, options)?;
+
+        let (plan, weights) = (model.plan.clone(), model.weights.clone());
+        let executor: Box<dyn Executor> = match options.executor {
+            ExecutorKind::Reference => Box::new(Reference::new(plan, weights)),
+            ExecutorKind::Cpu => {
+                let cpu = CpuOptions { threads: options.threads, cache, ..CpuOptions::default() };
+                Box::new(CpuExecutor::new(plan, weights, cpu)?)
+            }
+        };
+        Ok(Self {
+            shared: Arc::new(Shared {
+                fingerprint: fingerprint(&model.plan, &model.weights),
+                info: model.info,
+                plan: model.plan,
+                tokenizer,
+                context,
+                memory,
+                runtime: Mutex::new(Runtime::new(executor, model.weights)),
+            }),
+        })
+    }
+
+    /// What it is and how large.
+    pub fn info(&self) -> &Info {
+        &self.shared.info
+    }
+    /// One step of it.
+    pub fn plan(&self) -> &Plan {
+        &self.shared.plan
+    }
+    /// Its vocabulary.
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.shared.tokenizer
+    }
+    /// Most tokens a session may hold.
+    pub fn context(&self) -> usize {
+        self.shared.context
+    }
+    /// What it takes.
+    pub fn memory(&self) -> Memory {
+        self.shared.memory
+    }
+
+    /// A session that has seen nothing.
+    pub fn session(&self) -> Result<Session> {
+        Session::new(self.clone())
+    }
+
+    /// Feeds tokens to several sessions of this model in one step. Each session's
+    /// [`Session::logits`] are then those after its last token.
+    ///
+    /// # Errors
+    /// If a session is of another model, has no tokens, or exceeds the context;
+    /// then nothing was fed.
+    pub fn step(&self, batch: &mut [(&mut Session, &[u32])]) -> Result<()> {
+        for (session, tokens) in batch.iter() {
+            if !Arc::ptr_eq(&session.model().shared, &self.shared) {
+                return Err(Error::BadRequest("a session of another model".into()));
+            }
+            session.check_room(tokens)?;
+        }
+        let vocab = self.info().vocab;
+        let mut rows: Vec<Rows> = batch.iter_mut().map(|(session, tokens)| session.rows(tokens)).collect();
+        let mut runtime = self.runtime();
+        let logits = runtime.step(&mut rows, false)?;
+        drop(rows);
+        for ((session, tokens), logits) in batch.iter_mut().zip(logits.chunks_exact(vocab)) {
+            session.fed(tokens, logits);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn runtime(&self) -> MutexGuard<'_, Runtime> {
+        // A panic while it was locked would have left pools in a state that is
+        // still consistent: ids are claimed before they are used.
+        self.shared.runtime.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    pub(crate) fn fingerprint(&self) -> u32 {
+        self.shared.fingerprint
+    }
+}
+
+fn bad_model(path: &Path, e: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
+    Error::BadModel { path: path.into(), source: e.into() }
+}
+
+/// A GGUF file has a token for every row of the embedding table; tables in
+/// Hugging Face folders may be padded.
+fn check_vocabulary(file: &ModelFile, tokenizer: &Tokenizer, info: &Info) -> Result<(), String> {
+    let (tokens, rows) = (tokenizer.vocab_size(), info.vocab);
+    let fits = match file {
+        ModelFile::Gguf(_) => tokens == rows,
+        ModelFile::HuggingFace(_) => tokens <= rows,
+    };
+    match fits {
+        true => Ok(()),
+        false => {
+            Err(format!("the tokenizer has {tokens} tokens, the model {rows}: they do not belong together"))
+        }
+    }
+}
+
+/// Refuses a context that was asked for and cannot fit.
+fn check_memory(memory: &Memory, options: &Options) -> Result<()> {
+    let Some(context) = options.context else { return Ok(()) };
+    let (needed, available) = (memory.sequence(context), available_memory());
+    if needed > available {
+        return Err(Error::OutOfMemory(format!(
+            "a context of {context} tokens takes {} MB, the machine has {} MB left; lower --ctx",
+            needed >> 20,
+            available >> 20
+        )));
+    }
+    Ok(())
+}

@@ -1,0 +1,40 @@
+//! Hyper-parameters under their two names.
+
+/// A hyper-parameter: in GGUF `ARCH.gguf`, in config.json `hf`.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Key {
+    gguf: &'static str,
+    pub(super) hf: &'static str,
+}
+
+impl Key {
+    pub(super) fn in_gguf(self, arch: &str) -> String {
+        format!("{arch}.{}", self.gguf)
+    }
+}
+
+macro_rules! keys {
+    ($($name:ident: $gguf:literal, $hf:literal;)*) => {
+        $(pub(crate) const $name: Key = Key { gguf: $gguf, hf: $hf };)*
+    };
+}
+
+keys! {
+    HIDDEN: "embedding_length", "hidden_size";
+    LAYERS: "block_count", "num_hidden_layers";
+    FFN: "feed_forward_length", "intermediate_size";
+    CONTEXT: "context_length", "max_position_embeddings";
+    HEADS: "attention.head_count", "num_attention_heads";
+    KV_HEADS: "attention.head_count_kv", "num_key_value_heads";
+    HEAD_SIZE: "attention.key_length", "head_dim";
+    VALUE_SIZE: "attention.value_length", "head_dim";
+    WINDOW: "attention.sliding_window", "sliding_window";
+    RMS_EPS: "attention.layer_norm_rms_epsilon", "rms_norm_eps";
+    ROPE_SIZE: "rope.dimension_count", "rope_dim";
+    ROPE_BASE: "rope.freq_base", "rope_theta";
+    EXPERTS: "expert_count", "num_experts";
+    EXPERTS_USED: "expert_used_count", "num_experts_per_tok";
+    EXPERT_FFN: "expert_feed_forward_length", "moe_intermediate_size";
+    LAYER_NORM_EPS: "attention.layer_norm_epsilon", "layer_norm_epsilon";
+    WKV_HEAD_SIZE: "wkv.head_size", "head_size";
+}
