@@ -3,6 +3,8 @@
 
 use std::{fmt, ops::Deref, ops::Range, sync::Arc};
 
+use crate::mapping::Mapping;
+
 /// A shared range of bytes. Cloning and slicing cost a reference count.
 #[derive(Clone)]
 pub struct Bytes {
@@ -14,6 +16,7 @@ pub struct Bytes {
 enum Owner {
     Static(&'static [u8]),
     Shared(Arc<dyn AsRef<[u8]> + Send + Sync>),
+    Mapped(Arc<Mapping>),
 }
 
 impl Bytes {
@@ -22,10 +25,14 @@ impl Bytes {
         Self { range: 0..bytes.len(), owner: Owner::Static(bytes) }
     }
 
-    /// Bytes of anything that can be shared, for example a mapped file.
+    /// Bytes of anything that can be shared.
     pub fn from_owner(owner: impl AsRef<[u8]> + Send + Sync + 'static) -> Self {
         let len = owner.as_ref().len();
         Self { owner: Owner::Shared(Arc::new(owner)), range: 0..len }
+    }
+
+    pub(crate) fn from_mapping(mapping: Mapping) -> Self {
+        Self { range: 0..mapping.bytes().len(), owner: Owner::Mapped(Arc::new(mapping)) }
     }
 
     /// A part of these bytes, or `None` if it is not inside them.
@@ -36,6 +43,16 @@ impl Bytes {
         let start = self.range.start + range.start;
         Some(Self { owner: self.owner.clone(), range: start..start + range.len() })
     }
+
+    /// False once a part of the mapped file behind these bytes turned out to be
+    /// gone: somebody truncated it, and what was read from there were zeros.
+    /// Always true for bytes in memory. Ask after reading, not before.
+    pub fn is_intact(&self) -> bool {
+        match &self.owner {
+            Owner::Static(_) | Owner::Shared(_) => true,
+            Owner::Mapped(mapping) => mapping.is_intact(),
+        }
+    }
 }
 
 impl Deref for Bytes {
@@ -44,6 +61,7 @@ impl Deref for Bytes {
         let all = match &self.owner {
             Owner::Static(bytes) => bytes,
             Owner::Shared(owner) => owner.as_ref().as_ref(),
+            Owner::Mapped(mapping) => mapping.bytes(),
         };
         &all[self.range.clone()]
     }
@@ -54,6 +72,15 @@ impl From<Vec<u8>> for Bytes {
         Self::from_owner(bytes)
     }
 }
+
+/// Equal contents, whoever owns them.
+impl PartialEq for Bytes {
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
+    }
+}
+
+impl Eq for Bytes {}
 
 impl fmt::Debug for Bytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
