@@ -2,7 +2,7 @@
 
 use crate::stop::StopStrings;
 use crate::{Error, Result, Sampler, Session};
-use ingot_tokenizer::DecodeStream;
+use ingot_tokenizer::Utf8Stream;
 
 /// When to stop.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -57,7 +57,7 @@ pub struct Piece {
 pub struct Generation<'a> {
     session: &'a mut Session,
     sampler: &'a mut Sampler,
-    decoder: DecodeStream,
+    text: Utf8Stream,
     stop: StopStrings,
     left: usize,
     ignore_end: bool,
@@ -76,7 +76,7 @@ impl<'a> Generation<'a> {
         sampler.reset();
         session.tokens().iter().for_each(|&t| sampler.accept(t));
         Ok(Self {
-            decoder: session.model().tokenizer().stream(),
+            text: Utf8Stream::default(),
             stop,
             left: request.max_tokens.unwrap_or(usize::MAX),
             ignore_end: request.ignore_end,
@@ -102,7 +102,7 @@ impl<'a> Generation<'a> {
         self.finish = Some(finish);
         let mut text = String::new();
         if !matches!(finish, Finish::Stop(_)) {
-            let tail = self.stop.push(&self.decoder.finish());
+            let tail = self.stop.push(&self.text.finish());
             text = tail.emit;
             match tail.matched {
                 Some(i) => self.finish = Some(Finish::Stop(i)),
@@ -131,7 +131,10 @@ impl Iterator for Generation<'_> {
         (self.left, self.generated) = (self.left - 1, self.generated + 1);
         let tokenizer = self.session.model().tokenizer();
         let is_end = tokenizer.end_of_generation().contains(&token);
-        let text = if is_end { String::new() } else { self.decoder.push(tokenizer, token) };
+        let text = match is_end || tokenizer.is_special(token) {
+            true => String::new(),
+            false => self.text.push(&tokenizer.token_bytes(token).unwrap_or_default()),
+        };
         if let Err(e) = self.session.feed(&[token]) {
             self.finish = Some(Finish::Cancelled);
             return Some(Err(e));

@@ -89,6 +89,9 @@ impl Session {
         tokens: &[u32],
         progress: impl FnMut(usize) -> ControlFlow<()>,
     ) -> Result<()> {
+        if self.tokens == tokens && !self.logits.is_empty() {
+            return Ok(());
+        }
         let common = self.tokens.iter().zip(tokens).take_while(|(a, b)| a == b).count();
         if common < self.tokens.len() || common == tokens.len() {
             // The logits belong to the last token, so at least that is read again.

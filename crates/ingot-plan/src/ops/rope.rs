@@ -42,8 +42,8 @@ pub enum Pairing {
 
 impl fmt::Debug for Rotary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (first, last) = (self.frequencies.first(), self.frequencies.last());
-        write!(f, "{:?}, {} pairs, {first:?}..{last:?}", self.pairing, self.frequencies.len())
+        let slowest = self.frequencies.last().unwrap_or(&0.0);
+        write!(f, "{:?}, {} pairs down to {slowest:.3e} rad", self.pairing, self.frequencies.len())
     }
 }
 

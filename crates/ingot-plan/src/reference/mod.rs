@@ -158,3 +158,6 @@ impl Reference {
 fn absent(place: Place) -> ExecError {
     ExecError::Request(format!("{place:?} was never reserved"))
 }
+
+#[cfg(test)]
+mod tests;
