@@ -1,7 +1,7 @@
 //! What can go wrong with a model in use, by whose fault it is.
 
 use ingot_plan::ExecError;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Result of everything fallible in this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -10,7 +10,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The model file is not one that ingot runs.
-    #[error("{}: {source}", path.display())]
+    #[error("{}", named(path, source.as_ref()))]
     BadModel {
         /// The file or folder.
         path: PathBuf,
@@ -45,6 +45,12 @@ pub enum Error {
     /// The machine that runs the model failed.
     #[error("{0}")]
     Device(String),
+}
+
+/// The message with the file's name in front, unless it names a file already.
+fn named(path: &Path, source: &(dyn std::error::Error + Send + Sync)) -> String {
+    let (path, message) = (path.display().to_string(), source.to_string());
+    if message.contains(&path) { message } else { format!("{path}: {message}") }
 }
 
 impl From<ExecError> for Error {

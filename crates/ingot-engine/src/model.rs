@@ -66,8 +66,8 @@ impl Model {
         let executor: Box<dyn Executor> = match options.executor {
             ExecutorKind::Reference => Box::new(Reference::new(plan, weights)),
             ExecutorKind::Cpu => {
-                let cpu = CpuOptions { threads: options.threads, cache, ..CpuOptions::default() };
-                Box::new(CpuExecutor::new(plan, weights, cpu)?)
+                let cpu = CpuOptions { threads: options.threads, cache_type: cache, ..CpuOptions::default() };
+                Box::new(CpuExecutor::new(plan, weights, &cpu)?)
             }
         };
         Ok(Self {

@@ -41,7 +41,7 @@ fn use_file(path: &std::path::Path, stage: &str) -> Result<(), String> {
     let model = Model::open(path, &options).map_err(|e| e.to_string())?;
     if stage == "render" {
         let messages = [Message::new("user", "hello")];
-        model.tokenizer().encode_chat(&messages, true).map_err(|e| e.to_string())?;
+        model.tokenizer().encode_chat(&messages, true, &Default::default()).map_err(|e| e.to_string())?;
         return Ok(());
     }
     let mut session = model.session().map_err(|e| e.to_string())?;

@@ -8,8 +8,8 @@ use ingot_plan::{Executor, Place, Precision};
 /// Runs a golden file; checks the greedy text as far as the margins decide it.
 fn run(golden: &Golden, precision: Precision, cache: DType) -> Difference {
     let model = golden.load(precision);
-    let options = CpuOptions { threads: Some(2), cache, ..CpuOptions::default() };
-    let mut executor = CpuExecutor::new(model.plan, model.weights, options).unwrap();
+    let options = CpuOptions { threads: Some(2), cache_type: cache, ..CpuOptions::default() };
+    let mut executor = CpuExecutor::new(model.plan, model.weights, &options).unwrap();
     let mut feeder = Feeder::new(&mut executor);
     let logits = feeder.feed(&golden.prompt, 512);
     let d = compare(&logits, &golden.logits);
@@ -57,7 +57,7 @@ fn recurrent_state() {
         let Some(expected) = &golden.state else { continue };
         for chunk in [1, 7, 64] {
             let model = golden.load(Precision::F32);
-            let mut executor = CpuExecutor::new(model.plan, model.weights, CpuOptions::default()).unwrap();
+            let mut executor = CpuExecutor::new(model.plan, model.weights, &CpuOptions::default()).unwrap();
             Feeder::new(&mut executor).feed(&golden.prompt, chunk);
             let bytes = executor.read(Place::Slot(0)).unwrap();
             let state: Vec<f32> = bytes.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect();

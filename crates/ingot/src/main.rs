@@ -1,2 +1,23 @@
-//! The ingot program.
-fn main() {}
+//! The terminal program: arguments in, text out. Everything about models is in
+//! the library; here is only what people see of it.
+
+mod cli;
+mod commands;
+mod failure;
+mod interrupt;
+mod models;
+mod stats;
+mod stream;
+mod term;
+mod units;
+
+use clap::Parser;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let cli = cli::Cli::parse();
+    match commands::run(cli.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}

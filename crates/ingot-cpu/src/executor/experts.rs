@@ -1,0 +1,116 @@
+//! Mixture of experts: rows are sorted by expert, so that each expert's weights
+//! are read once however many rows chose it.
+
+use super::linear::{round, takes_q8};
+use super::{CpuExecutor, Machine};
+use crate::linear::{Input, Matrix, TILE};
+use crate::q8::Q8;
+use crate::shared::Out;
+use crate::vector;
+use ingot_plan::Precision;
+use ingot_plan::ops::{Experts, choose};
+
+/// Memory kept from op to op.
+#[derive(Default)]
+pub(super) struct Scratch {
+    /// (expert, row, weight), sorted.
+    choices: Vec<(usize, usize, f32)>,
+    /// Ranges of choices with the same expert: (expert, first, end).
+    segments: Vec<(usize, usize, usize)>,
+    /// Inputs of the choices: `[choices, C]`
+    x: Vec<f32>,
+    gate: Vec<f32>,
+    up: Vec<f32>,
+    down: Vec<f32>,
+    rounded: Vec<Q8>,
+}
+
+/// A tensor `[E, R, C]` times each segment's rows of `x` with the segment's expert.
+fn products(
+    machine: &Machine,
+    tensor: &ingot_format::Tensor,
+    segments: &[(usize, usize, usize)],
+    (x, rounded): (&[f32], &[Q8]),
+    inputs: Precision,
+    out: &mut [f32],
+) {
+    let (rows, cols) = (tensor.shape()[1], tensor.cols());
+    let (tiles, groups) = (rows.div_ceil(TILE), cols / 32);
+    let total = segments.last().map_or(0, |s| s.2);
+    let out_all = Out::new(&mut out[..total * rows], rows);
+    let bytes = rows * tensor.row_bytes();
+    let each = TILE * cols * total / segments.len().max(1);
+    machine.split(segments.len() * tiles, each, |range| {
+        for item in range {
+            let (expert, first, end) = segments[item / tiles];
+            let tile = item % tiles * TILE..rows.min((item % tiles + 1) * TILE);
+            let data = &tensor.data()[expert * bytes..][..bytes];
+            let m = Matrix { dtype: tensor.dtype(), cols, bytes: data };
+            let x = if takes_q8(tensor, inputs) {
+                Input::Q8(&rounded[first * groups..end * groups])
+            } else {
+                Input::Floats(&x[first * cols..end * cols])
+            };
+            // SAFETY: every tile of every segment is one item, in one range only.
+            unsafe { m.multiply(machine.isa, tile, x, out_all.rows_from(first, end - first)) };
+        }
+    });
+}
+
+impl CpuExecutor {
+    pub(super) fn experts(&mut self, op: &Experts) {
+        let machine = &self.machine;
+        let [gate, up, down] = [op.gate, op.up, op.down].map(|id| self.weights.tensor(id));
+        let (c, f) = (self.workspace.width(op.x), gate.shape()[1]);
+        let scratch = &mut self.experts;
+        let rows = self.workspace.rows(op.x);
+
+        scratch.choices.clear();
+        for t in 0..rows {
+            let chosen = choose(self.workspace.row(op.router, t), op.chosen);
+            scratch.choices.extend(chosen.into_iter().map(|(e, g)| (e, t, g)));
+        }
+        scratch.choices.sort_unstable_by_key(|&(e, t, _)| (e, t));
+        let choices = &scratch.choices;
+        scratch.segments.clear();
+        scratch.x.clear();
+        for (i, &(e, t, _)) in choices.iter().enumerate() {
+            match scratch.segments.last_mut() {
+                Some(last) if last.0 == e => last.2 = i + 1,
+                _ => scratch.segments.push((e, i, i + 1)),
+            }
+            scratch.x.extend_from_slice(self.workspace.row(op.x, t));
+        }
+        let grow = |v: &mut Vec<f32>, width: usize| v.resize(v.len().max(choices.len() * width), 0.0);
+        grow(&mut scratch.gate, f);
+        grow(&mut scratch.up, f);
+        grow(&mut scratch.down, c);
+
+        let segments = &scratch.segments;
+        let any_q8 = [gate, up].iter().any(|t| takes_q8(t, op.inputs));
+        let rounded = if any_q8 { round(machine, &scratch.x, &mut scratch.rounded) } else { &[] };
+        products(machine, gate, segments, (&scratch.x, rounded), op.inputs, &mut scratch.gate);
+        products(machine, up, segments, (&scratch.x, rounded), op.inputs, &mut scratch.up);
+
+        let hidden = Out::new(&mut scratch.gate[..choices.len() * f], f);
+        machine.split(choices.len(), f, |range| {
+            for i in range {
+                // SAFETY: every row is in exactly one range.
+                let gate = unsafe { hidden.part(i, 0, f) };
+                vector::silu_glu_in_place(machine.isa, &scratch.up[i * f..][..f], gate);
+            }
+        });
+        let hidden = &scratch.gate[..choices.len() * f];
+        let any_q8 = takes_q8(down, op.inputs);
+        let rounded = if any_q8 { round(machine, hidden, &mut scratch.rounded) } else { &[] };
+        products(machine, down, segments, (hidden, rounded), op.inputs, &mut scratch.down);
+
+        // In the order of experts, whoever else chose them.
+        self.workspace.write([op.out], |_, [out]| {
+            out.fill(0.0);
+            for (i, &(_, t, g)) in choices.iter().enumerate() {
+                vector::add_scaled(machine.isa, g, &scratch.down[i * c..][..c], &mut out[t * c..][..c]);
+            }
+        });
+    }
+}

@@ -1,0 +1,266 @@
+//! Runs plans on the CPU.
+//!
+//! Weights are used where they lie, usually in the mapped file; only vectors
+//! (norms, biases, mixes) are kept in f32 as well. Buffers share memory as the
+//! plan's layout says and are allocated when a step is larger than all before.
+//! Ops run one after the other, each split over the threads where it is worth
+//! more than waking them.
+
+mod cache;
+mod experts;
+mod linear;
+mod rows;
+mod workspace;
+
+use crate::isa::{Enabled, Isa};
+use crate::pool::Pool;
+use cache::Pages;
+use ingot_format::{DType, Tensor};
+use ingot_plan::{ExecError, Executor, Op, Place, Plan, Step, WeightId};
+use std::sync::Arc;
+use workspace::Workspace;
+
+/// How to run.
+#[derive(Clone, Debug)]
+pub struct CpuOptions {
+    /// Number of threads; as many as the process may use if absent.
+    pub threads: Option<usize>,
+    /// How keys and values are stored: F16 or F32.
+    pub cache_type: DType,
+    /// The instruction set; what `INGOT_CPU` says or else the best if absent.
+    pub isa: Option<Isa>,
+}
+
+impl Default for CpuOptions {
+    fn default() -> Self {
+        Self { threads: None, cache_type: DType::F16, isa: None }
+    }
+}
+
+/// The CPU executor.
+pub struct CpuExecutor {
+    plan: Arc<Plan>,
+    weights: Weights,
+    machine: Machine,
+    workspace: Workspace,
+    pages: Pages,
+    slots: Vec<Vec<f32>>,
+    linear: linear::Scratch,
+    experts: experts::Scratch,
+    rotations: rows::Rotations,
+}
+
+/// What work runs on.
+struct Machine {
+    isa: Enabled,
+    pool: Pool,
+}
+
+/// Work below this many multiplications is not worth a second thread.
+const WORTH_SPLITTING: usize = 16 * 1024;
+
+impl Machine {
+    /// Calls `f` for ranges of the items on all threads, if together they are
+    /// worth it; an item takes about `cost` multiplications.
+    fn split(&self, items: usize, cost: usize, f: impl Fn(std::ops::Range<usize>) + Sync) {
+        let least = (WORTH_SPLITTING / cost.max(1)).max(1);
+        // Several pieces a thread, so that all finish at about the same time.
+        let even = items.div_ceil(8 * self.pool.workers());
+        self.pool.for_each_chunk(items, least.max(even), f);
+    }
+}
+
+/// The plan's tensors.
+struct Weights {
+    tensors: Vec<Tensor>,
+    /// The small ones in f32, by index.
+    vectors: Vec<Vec<f32>>,
+}
+
+/// Tensors with one dimension, and others up to this many values, are also kept in f32.
+const SMALL: usize = 1 << 16;
+
+impl Weights {
+    fn new(tensors: Vec<Tensor>) -> Self {
+        let vectors = tensors
+            .iter()
+            .map(|t| if t.shape().len() == 1 || t.len() <= SMALL { values(t) } else { Vec::new() });
+        Self { vectors: vectors.collect(), tensors }
+    }
+
+    fn tensor(&self, id: WeightId) -> &Tensor {
+        &self.tensors[id.index()]
+    }
+
+    fn vector(&self, id: WeightId) -> &[f32] {
+        &self.vectors[id.index()]
+    }
+}
+
+fn values(tensor: &Tensor) -> Vec<f32> {
+    let mut values = vec![0.0; tensor.len()];
+    tensor.dtype().dequantize(tensor.data(), &mut values);
+    values
+}
+
+impl CpuExecutor {
+    /// An executor for `plan`; `weights` are the tensors it declares, in order.
+    ///
+    /// # Errors
+    /// If the options ask for an instruction set this machine does not have or
+    /// for a cache type other than F16 and F32.
+    ///
+    /// # Panics
+    /// If a tensor does not match its declaration.
+    pub fn new(plan: Arc<Plan>, weights: Vec<Tensor>, options: &CpuOptions) -> Result<Self, ExecError> {
+        plan.check_weights(&weights);
+        let isa = match options.isa {
+            Some(isa) => isa,
+            None => Isa::from_env().map_err(ExecError::Request)?,
+        };
+        let isa = Enabled::new(isa)
+            .ok_or_else(|| ExecError::Request(format!("this machine cannot run {isa} instructions")))?;
+        let pool = Pool::new(options.threads.unwrap_or_else(Pool::default_threads));
+        Ok(Self {
+            workspace: Workspace::new(&plan),
+            pages: Pages::new(options.cache_type, plan.page_len())?,
+            slots: Vec::new(),
+            weights: Weights::new(weights),
+            machine: Machine { isa, pool },
+            linear: linear::Scratch::default(),
+            experts: experts::Scratch::default(),
+            rotations: rows::Rotations::new(&plan),
+            plan,
+        })
+    }
+
+    /// The instruction set in use.
+    pub fn isa(&self) -> Isa {
+        self.machine.isa.isa()
+    }
+
+    /// Number of threads in use.
+    pub fn threads(&self) -> usize {
+        self.machine.pool.workers()
+    }
+
+    fn op(&mut self, op: &Op, step: &Step) {
+        match op {
+            Op::Add(op) => self.add(op),
+            Op::Attention(op) => self.attention(op, step),
+            Op::Blend(op) => self.blend(op),
+            Op::Bonus(op) => self.bonus(op),
+            Op::Embed(op) => self.embed(op, step),
+            Op::Experts(op) => self.experts(op),
+            Op::Glu(op) => self.glu(op),
+            Op::GroupNorm(op) => self.group_norm(op),
+            Op::LayerNorm(op) => self.layer_norm(op),
+            Op::Linear(op) => self.linear(op),
+            Op::RmsNorm(op) => self.rms_norm(op),
+            Op::Rope(op) => self.rope(op),
+            Op::RwkvKeys(op) => self.rwkv_keys(op),
+            Op::Select(op) => self.select(op, step),
+            Op::StoreKv(op) => self.store_kv(op, step),
+            Op::TokenShift(op) => self.token_shift(op, step),
+            Op::Wkv7(op) => self.wkv7(op, step),
+        }
+    }
+
+    fn slot(&mut self, slot: u32) -> Result<&mut Vec<f32>, ExecError> {
+        self.slots.get_mut(slot as usize).ok_or_else(|| absent(Place::Slot(slot)))
+    }
+}
+
+fn absent(place: Place) -> ExecError {
+    ExecError::Request(format!("{place:?} was never reserved"))
+}
+
+/// `len` zeros, or an error if there is no memory for them.
+fn zeros<T: Clone + Default>(len: usize, what: &str) -> Result<Vec<T>, ExecError> {
+    let mut values = Vec::new();
+    let bytes = len.saturating_mul(size_of::<T>());
+    values.try_reserve_exact(len).map_err(|_| ExecError::OutOfMemory(format!("{what} of {bytes} bytes")))?;
+    values.resize(len, T::default());
+    Ok(values)
+}
+
+impl Executor for CpuExecutor {
+    fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    fn cache_type(&self) -> DType {
+        self.pages.dtype()
+    }
+
+    fn reserve(&mut self, pages: usize, slots: usize) -> Result<(), ExecError> {
+        self.pages.reserve(pages)?;
+        while self.slots.len() < slots {
+            self.slots.push(zeros(self.plan.slot_len(), "a slot")?);
+        }
+        Ok(())
+    }
+
+    fn run(&mut self, step: &Step, logits: &mut Vec<f32>) -> Result<(), ExecError> {
+        step.check(&self.plan, self.pages.len(), self.slots.len())?;
+        self.workspace.resize(step)?;
+        self.rotations.turn_to(step, &self.machine);
+        let plan = Arc::clone(&self.plan);
+        plan.ops().iter().for_each(|op| self.op(op, step));
+        logits.clear();
+        logits.extend_from_slice(self.workspace.all(plan.logits()));
+        Ok(())
+    }
+
+    fn copy(&mut self, from: Place, to: Place) -> Result<(), ExecError> {
+        match (from, to) {
+            (Place::Page(from), Place::Page(to)) => self.pages.copy(from, to),
+            (Place::Slot(from), Place::Slot(to)) => {
+                self.slot(to)?;
+                let mut values = std::mem::take(self.slot(to)?);
+                let result = self.slot(from).map(|from| {
+                    if !from.is_empty() {
+                        values.copy_from_slice(from)
+                    }
+                });
+                *self.slot(to)? = values;
+                result
+            }
+            _ => Err(ExecError::Request(format!("{from:?} and {to:?} are of different kinds"))),
+        }
+    }
+
+    fn clear_slot(&mut self, slot: u32) -> Result<(), ExecError> {
+        self.slot(slot)?.fill(0.0);
+        Ok(())
+    }
+
+    fn read(&self, place: Place) -> Result<Vec<u8>, ExecError> {
+        match place {
+            Place::Page(page) => self.pages.read(page),
+            Place::Slot(slot) => {
+                let values = self.slots.get(slot as usize).ok_or_else(|| absent(place))?;
+                Ok(values.iter().flat_map(|x| x.to_le_bytes()).collect())
+            }
+        }
+    }
+
+    fn write(&mut self, place: Place, bytes: &[u8]) -> Result<(), ExecError> {
+        match place {
+            Place::Page(page) => self.pages.write(page, bytes),
+            Place::Slot(slot) => {
+                let values = self.slot(slot)?;
+                let (words, rest) = bytes.as_chunks::<4>();
+                if words.len() != values.len() || !rest.is_empty() {
+                    return Err(wrong_size(place, 4 * values.len(), bytes.len()));
+                }
+                values.iter_mut().zip(words).for_each(|(x, b)| *x = f32::from_le_bytes(*b));
+                Ok(())
+            }
+        }
+    }
+}
+
+fn wrong_size(place: Place, want: usize, got: usize) -> ExecError {
+    ExecError::Request(format!("{place:?} takes {want} bytes, not {got}"))
+}

@@ -1,0 +1,218 @@
+//! Every type on every instruction set against dequantized weights and a
+//! plain loop.
+
+use super::*;
+use crate::isa::Isa;
+
+/// A small generator of repeatable numbers.
+pub(crate) struct Random(pub(crate) u64);
+
+impl Random {
+    pub(crate) fn next(&mut self) -> u32 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) as u32
+    }
+    /// In -1..1
+    pub(crate) fn float(&mut self) -> f32 {
+        self.next() as f32 / (1u32 << 30) as f32 - 1.0
+    }
+    pub(crate) fn floats(&mut self, n: usize) -> Vec<f32> {
+        (0..n).map(|_| self.float()).collect()
+    }
+}
+
+fn isas() -> impl Iterator<Item = Enabled> {
+    Isa::available().into_iter().map(|isa| Enabled::new(isa).unwrap())
+}
+
+fn rounded(isa: Enabled, x: &[f32]) -> Vec<Q8> {
+    let mut q = vec![Q8::default(); x.len() / 32];
+    crate::vector::quantize(isa, x, &mut q);
+    q
+}
+
+fn back(q: &[Q8]) -> Vec<f32> {
+    let bytes =
+        |q: &Q8| q.q.map(i32::to_le_bytes).into_iter().flatten().map(|b| f32::from(b as i8)).collect();
+    q.iter()
+        .flat_map(|q| {
+            let b: Vec<f32> = bytes(q);
+            b.into_iter().map(|b| b * q.scale)
+        })
+        .collect()
+}
+
+/// Products, and the sizes that errors are measured by: a small weight may be
+/// the difference of a step and a minimum as large as its neighbors, so every
+/// weight counts as much as the largest of its group.
+fn plain(w: &[f32], x: &[f32], cols: usize) -> (Vec<f64>, Vec<f64>) {
+    let pairs = x.chunks(cols).flat_map(|x| w.chunks(cols).map(move |w| (w, x)));
+    pairs
+        .map(|(w, x)| {
+            let dot = w.iter().zip(x).map(|(w, x)| f64::from(*w) * f64::from(*x)).sum::<f64>();
+            let largest = |w: &[f32]| f64::from(w.iter().fold(0.0f32, |m, x| m.max(x.abs())));
+            let sum = |x: &[f32]| x.iter().map(|x| f64::from(x.abs())).sum::<f64>();
+            (dot, w.chunks(32).zip(x.chunks(32)).map(|(w, x)| largest(w) * sum(x)).sum::<f64>())
+        })
+        .unzip()
+}
+
+fn multiply(isa: Enabled, m: Matrix, rows: usize, x: Input, tokens: usize) -> Vec<f32> {
+    let mut out = vec![f32::NAN; tokens * rows];
+    // SAFETY: nobody else has the output.
+    unsafe { m.multiply(isa, 0..rows, x, Out::new(&mut out, rows)) };
+    out
+}
+
+fn close(what: &str, got: &[f32], want: &(Vec<f64>, Vec<f64>)) {
+    for (i, (&got, (want, size))) in got.iter().zip(want.0.iter().zip(&want.1)).enumerate() {
+        let error = (f64::from(got) - want).abs();
+        assert!(error <= 2e-6 * size + 1e-30, "{what}, value {i}: {got} for {want}, products {size}");
+    }
+}
+
+/// Weights of all kinds of rows for a type.
+fn weights(dtype: DType, rows: usize, cols: usize, random: &mut Random) -> (Vec<u8>, Vec<f32>) {
+    let mut values = random.floats(rows * cols);
+    for (r, row) in values.chunks_mut(cols).enumerate() {
+        match r % 7 {
+            1 => row.fill(0.0),
+            2 => row.fill(-0.75),
+            3 => row.iter_mut().for_each(|x| *x *= 1e3),
+            4 => row.iter_mut().for_each(|x| *x *= 1e-5),
+            5 => row[cols / 2] = 300.0,
+            6 => row.iter_mut().for_each(|x| *x = x.abs() + 3.0),
+            _ => {}
+        }
+    }
+    let mut bytes = vec![0; rows * dtype.row_bytes(cols).unwrap()];
+    dtype.quantize(&values, &mut bytes);
+    dtype.dequantize(&bytes, &mut values);
+    (bytes, values)
+}
+
+fn inputs(tokens: usize, cols: usize, random: &mut Random) -> Vec<f32> {
+    let mut x = random.floats(tokens * cols);
+    for (t, row) in x.chunks_mut(cols).enumerate() {
+        match t % 6 {
+            1 => row[cols / 3] = -1e4,
+            2 => row.fill(1.0),
+            3 => row.iter_mut().for_each(|x| *x *= 1e-20),
+            4 => row.fill(0.0),
+            5 => row.iter_mut().for_each(|x| *x *= 1e15),
+            _ => {}
+        }
+    }
+    x
+}
+
+#[test]
+fn every_type_on_every_instruction_set() {
+    let mut random = Random(1);
+    for dtype in DType::ALL {
+        let block = dtype.block_len().max(8);
+        for (rows, blocks) in [(1, 1), (3, 2), (16, 1), (35, 3)] {
+            let cols = block * blocks * if block == 32 { 11 } else { 1 };
+            let (bytes, values) = weights(dtype, rows, cols, &mut random);
+            // One byte too far: no alignment is to be relied on.
+            let mut shifted = vec![0; bytes.len() + 1];
+            shifted[1..].copy_from_slice(&bytes);
+            let m = Matrix { dtype, cols, bytes: &shifted[1..] };
+            for tokens in [1, 2, 3, 4, 7, 9] {
+                let x = inputs(tokens, cols, &mut random);
+                let want = plain(&values, &x, cols);
+                for isa in isas() {
+                    let what = format!("{dtype} {rows}x{cols}, {tokens} tokens, {}", isa.isa());
+                    close(&what, &multiply(isa, m, rows, Input::Floats(&x), tokens), &want);
+                    if dtype.block_len() > 1 {
+                        let q = rounded(isa, &x);
+                        let want = plain(&values, &back(&q), cols);
+                        close(&what, &multiply(isa, m, rows, Input::Q8(&q), tokens), &want);
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn company_changes_nothing() {
+    let mut random = Random(2);
+    for dtype in DType::ALL {
+        let (rows, cols, tokens) = (33, 1280, 135);
+        let (bytes, _) = weights(dtype, rows, cols, &mut random);
+        let m = Matrix { dtype, cols, bytes: &bytes };
+        let x = random.floats(tokens * cols);
+        for isa in isas().skip_while(|isa| isa.isa() == Isa::Scalar && Isa::best() != Isa::Scalar) {
+            let q = rounded(isa, &x);
+            let mut forms = vec![multiply(isa, m, rows, Input::Floats(&x), tokens)];
+            if dtype.block_len() > 1 {
+                forms.push(multiply(isa, m, rows, Input::Q8(&q), tokens));
+            }
+            for (first, count) in [(0, 1), (5, 2), (134, 1), (60, 3), (130, 5), (20, 9)] {
+                let part = first * cols..(first + count) * cols;
+                let groups = part.start / 32..part.end / 32;
+                for (i, all) in forms.iter().enumerate() {
+                    let x =
+                        if i == 0 { Input::Floats(&x[part.clone()]) } else { Input::Q8(&q[groups.clone()]) };
+                    let some = multiply(isa, m, rows, x, count);
+                    assert!(
+                        some == all[first * rows..(first + count) * rows],
+                        "{dtype} {} {first}+{count}",
+                        isa.isa()
+                    );
+                }
+            }
+            // Rows computed in pieces.
+            for (i, all) in forms.iter().enumerate() {
+                let x = if i == 0 { Input::Floats(&x[..cols]) } else { Input::Q8(&q[..cols / 32]) };
+                let mut pieces = vec![0.0; rows];
+                for range in [0..5, 5..21, 21..33] {
+                    // SAFETY: nobody else has the output.
+                    unsafe { m.multiply(isa, range, x, Out::new(&mut pieces, rows)) };
+                }
+                assert!(pieces == all[..rows], "{dtype} {} in pieces", isa.isa());
+            }
+        }
+    }
+}
+
+#[test]
+fn instruction_sets_agree_to_the_bit() {
+    let mut random = Random(3);
+    for dtype in DType::ALL {
+        let (rows, cols) = (16, 512);
+        let (bytes, _) = weights(dtype, rows, cols, &mut random);
+        let m = Matrix { dtype, cols, bytes: &bytes };
+        let x = random.floats(cols);
+        let results: Vec<_> = isas()
+            .map(|isa| {
+                let quantized = dtype.block_len() > 1;
+                let floats = multiply(isa, m, rows, Input::Floats(&x), 1);
+                let q = rounded(isa, &x);
+                (if quantized { multiply(isa, m, rows, Input::Q8(&q), 1) } else { vec![] }, floats)
+            })
+            .collect();
+        assert!(results.iter().all(|r| *r == results[0]), "{dtype}");
+    }
+}
+
+#[test]
+fn rounding_is_that_of_the_plan() {
+    let mut random = Random(4);
+    let x = inputs(6, 320, &mut random);
+    for isa in isas() {
+        let got = back(&rounded(isa, &x));
+        for (got, x) in got.chunks(320).zip(x.chunks(320)) {
+            let mut want = x.to_vec();
+            ingot_plan::ops::round_to_q8(&mut want);
+            assert_eq!(got, want, "{}", isa.isa());
+        }
+        let sums_match = |q: &Q8| {
+            let b = back(&[Q8 { scale: 1.0, ..*q }]);
+            q.half_sums == [b[..16].iter().sum::<f32>(), b[16..].iter().sum::<f32>()]
+                && q.sum == b.iter().sum::<f32>()
+        };
+        assert!(rounded(isa, &x).iter().all(sums_match));
+    }
+}

@@ -1,0 +1,47 @@
+//! Memory that several workers write different parts of, which slices cannot
+//! say.
+
+/// Rows of `width` floats, some of whose columns each worker writes.
+#[derive(Clone, Copy)]
+pub(crate) struct Out {
+    data: *mut f32,
+    width: usize,
+    rows: usize,
+}
+
+// SAFETY: a pointer to floats; who writes where is up to `part`'s callers.
+unsafe impl Send for Out {}
+// SAFETY: as above.
+unsafe impl Sync for Out {}
+
+impl Out {
+    /// All of `data`, `[T, width]`.
+    pub(crate) fn new(data: &mut [f32], width: usize) -> Self {
+        assert!(width > 0 && data.len().is_multiple_of(width), "{} values in rows of {width}", data.len());
+        Self { data: data.as_mut_ptr(), width, rows: data.len() / width }
+    }
+
+    /// Only some rows.
+    pub(crate) fn rows_from(self, first: usize, rows: usize) -> Self {
+        assert!(first + rows <= self.rows, "rows {first}+{rows} of {}", self.rows);
+        // Inside of the memory, or at its end.
+        Self { data: self.data.wrapping_add(first * self.width), rows, ..self }
+    }
+
+    /// Length of a row.
+    pub(crate) fn width(self) -> usize {
+        self.width
+    }
+
+    /// Columns `at..at + len` of row `t`.
+    ///
+    /// # Safety
+    /// The memory is still borrowed, and nobody else uses these columns of the
+    /// row while the result lives.
+    #[inline(always)]
+    pub(crate) unsafe fn part<'a>(self, t: usize, at: usize, len: usize) -> &'a mut [f32] {
+        assert!(t < self.rows && at + len <= self.width, "columns {at}+{len} of row {t}");
+        // SAFETY: inside the memory, by the assertion; alone, by the caller's promise.
+        unsafe { std::slice::from_raw_parts_mut(self.data.add(t * self.width + at), len) }
+    }
+}

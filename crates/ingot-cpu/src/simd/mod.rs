@@ -1,0 +1,265 @@
+//! The vector trait that every kernel is written against.
+//!
+//! All kernels see one virtual vector of 512 bits: sixteen floats ([`Simd::F`])
+//! or sixteen 32-bit integers that can also be taken as sixty-four bytes
+//! ([`Simd::V`]). An instruction set implements it with one, two or four of its
+//! registers. Because the virtual width and the order of every reduction are
+//! part of the trait, a kernel gives the same bits on all of them.
+//!
+//! A value of an implementing type is proof that the machine has the
+//! instructions: it is only made by [`crate::Isa::run`].
+
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod avx2;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod avx512;
+#[cfg(target_arch = "aarch64")]
+pub(crate) mod neon;
+pub(crate) mod scalar;
+
+/// Lanes of a vector of floats or 32-bit integers.
+pub(crate) const LANES: usize = 16;
+
+/// Sixteen rows of equally spaced bytes, the height of every weight tile.
+#[derive(Clone, Copy)]
+pub(crate) struct Rows {
+    base: *const u8,
+    stride: usize,
+}
+
+impl Rows {
+    /// Rows `i` in 0..16 that start at `bytes[i * stride]`.
+    pub(crate) fn new(bytes: &[u8], stride: usize) -> Self {
+        assert!(bytes.len() >= LANES * stride, "sixteen rows of {stride} bytes");
+        Self { base: bytes.as_ptr(), stride }
+    }
+
+    /// The same rows, `bytes` further on.
+    ///
+    /// # Safety
+    /// `bytes` plus what is read from there stays within the stride.
+    #[inline(always)]
+    pub(crate) unsafe fn advance(self, bytes: usize) -> Self {
+        // SAFETY: within the first row, by the caller's promise.
+        Self { base: unsafe { self.base.add(bytes) }, ..self }
+    }
+
+    /// Address of `offset` in row `i`.
+    ///
+    /// # Safety
+    /// `offset` is inside the row.
+    #[inline(always)]
+    pub(crate) unsafe fn at(self, i: usize, offset: usize) -> *const u8 {
+        // SAFETY: row `i` is inside the allocation, by `new`.
+        unsafe { self.base.add(i * self.stride + offset) }
+    }
+
+    /// An address for prefetching, in or after the rows.
+    #[inline(always)]
+    pub(crate) fn hint(self, offset: usize) -> *const u8 {
+        self.base.wrapping_add(offset)
+    }
+
+    /// Bytes from one row to the next.
+    #[inline(always)]
+    pub(crate) fn stride(self) -> usize {
+        self.stride
+    }
+}
+
+/// A computation that runs with one instruction set enabled throughout.
+///
+/// `run` and everything it calls must be `#[inline(always)]`, so that it is
+/// compiled inside the function that enables the instructions.
+pub(crate) trait Kernel {
+    /// What it returns.
+    type Output;
+    /// The computation.
+    fn run<S: Simd>(self, s: S) -> Self::Output;
+}
+
+/// Vector operations; see the module's header.
+pub(crate) trait Simd: Copy + Send + Sync + 'static {
+    /// Sixteen 32-bit integers or sixty-four bytes.
+    type V: Copy;
+    /// Sixteen floats.
+    type F: Copy;
+
+    /// What [`signed`](Self::signed) adds to every byte.
+    const SIGNED_OFFSET: f32;
+
+    // Integers.
+
+    /// All lanes `x`.
+    fn splat(self, x: i32) -> Self::V;
+    /// All bytes `x`.
+    #[inline(always)]
+    fn splat_u8(self, x: u8) -> Self::V {
+        self.splat(i32::from_ne_bytes([x; 4]))
+    }
+    /// Sixty-four bytes.
+    fn load(self, bytes: &[u8; 64]) -> Self::V;
+    /// Sixty-four bytes.
+    fn store(self, v: Self::V, bytes: &mut [u8; 64]);
+    /// Bitwise and.
+    fn and(self, a: Self::V, b: Self::V) -> Self::V;
+    /// Bitwise or.
+    fn or(self, a: Self::V, b: Self::V) -> Self::V;
+    /// Lanes shifted left by `n` < 32.
+    fn shl(self, a: Self::V, n: u32) -> Self::V;
+    /// Lanes shifted right by `n` < 32, zeros enter.
+    fn shr(self, a: Self::V, n: u32) -> Self::V;
+    /// Lanes shifted right by `n` < 32, the sign enters.
+    fn sar(self, a: Self::V, n: u32) -> Self::V;
+    /// Lane-wise sum, wrapping.
+    fn add_i32(self, a: Self::V, b: Self::V) -> Self::V;
+    /// Lane-wise larger value.
+    fn max_i32(self, a: Self::V, b: Self::V) -> Self::V;
+    /// Lane-wise smaller value.
+    fn min_i32(self, a: Self::V, b: Self::V) -> Self::V;
+    /// Byte-wise `table[index]` for indices < 16.
+    fn lookup(self, table: &[u8; 16], index: Self::V) -> Self::V;
+    /// Byte-wise 255 where `a & mask` is `mask`, else 0.
+    fn test(self, a: Self::V, mask: Self::V) -> Self::V;
+    /// Byte `j` of each lane, repeated four times.
+    fn spread_byte(self, a: Self::V, j: u32) -> Self::V;
+    /// Lane `i` is the little-endian word at `offset` of row `i`.
+    ///
+    /// # Safety
+    /// Four bytes at `offset` are inside every row.
+    unsafe fn gather(self, rows: Rows, offset: usize) -> Self::V;
+    /// Four vectors; lane `i` of vector `j` is word `j` of the sixteen bytes at
+    /// `offset` of row `i`.
+    ///
+    /// # Safety
+    /// Sixteen bytes at `offset` are inside every row.
+    unsafe fn gather4(self, rows: Rows, offset: usize) -> [Self::V; 4];
+
+    /// Asks for the cache line of an address, which need not be readable.
+    #[inline(always)]
+    fn prefetch(self, _p: *const u8) {}
+
+    // Dot products of bytes. Lane `i` gains the products of the four bytes of
+    // lane `i` of `w` with the four bytes of `x`, which are signed, above -128.
+
+    /// `w` unsigned, at most 127.
+    fn dot(self, acc: Self::V, w: Self::V, x: i32) -> Self::V;
+    /// Signed bytes in the form that [`dot_signed`](Self::dot_signed) wants.
+    fn signed(self, w: Self::V) -> Self::V;
+    /// `w` from [`signed`](Self::signed): every byte counts [`SIGNED_OFFSET`](Self::SIGNED_OFFSET) more.
+    fn dot_signed(self, acc: Self::V, w: Self::V, x: i32) -> Self::V;
+
+    // Floats.
+
+    /// All lanes `x`.
+    fn splat_f(self, x: f32) -> Self::F;
+    /// Sixteen floats.
+    fn load_f(self, x: &[f32; LANES]) -> Self::F;
+    /// Sixteen floats.
+    fn store_f(self, v: Self::F, x: &mut [f32; LANES]);
+    /// Sixteen half-precision floats at any address.
+    ///
+    /// # Safety
+    /// Thirty-two bytes can be read.
+    unsafe fn read_f16(self, p: *const u8) -> Self::F;
+    /// Sixteen 16-bit integers at any address, zero-extended.
+    ///
+    /// # Safety
+    /// Thirty-two bytes can be read.
+    unsafe fn read_u16(self, p: *const u8) -> Self::V;
+    /// Sixteen half-precision floats.
+    #[inline(always)]
+    fn load_f16(self, x: &[u16; LANES]) -> Self::F {
+        // SAFETY: the reference is thirty-two bytes.
+        unsafe { self.read_f16(x.as_ptr().cast()) }
+    }
+    /// Sixteen floats, rounded to nearest half precision.
+    fn store_f16(self, v: Self::F, x: &mut [u16; LANES]);
+    /// `a + b`.
+    fn add(self, a: Self::F, b: Self::F) -> Self::F;
+    /// `a - b`.
+    fn sub(self, a: Self::F, b: Self::F) -> Self::F;
+    /// `a * b`.
+    fn mul(self, a: Self::F, b: Self::F) -> Self::F;
+    /// `a / b`.
+    fn div(self, a: Self::F, b: Self::F) -> Self::F;
+    /// `c + a * b`, rounded once.
+    fn fma(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F;
+    /// `c - a * b`, rounded once.
+    fn fnma(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F;
+    /// The larger; unspecified which if one is not a number.
+    fn max(self, a: Self::F, b: Self::F) -> Self::F;
+    /// The smaller; unspecified which if one is not a number.
+    fn min(self, a: Self::F, b: Self::F) -> Self::F;
+    /// Without the sign.
+    fn abs(self, a: Self::F) -> Self::F;
+
+    // Between the two.
+
+    /// Integers to floats.
+    fn to_f(self, a: Self::V) -> Self::F;
+    /// Floats to the nearest integers, ties to even; within 32 bits.
+    fn to_i32(self, a: Self::F) -> Self::V;
+    /// The bits of floats.
+    fn bits(self, a: Self::F) -> Self::V;
+    /// Floats of bits.
+    fn from_bits(self, a: Self::V) -> Self::F;
+    /// The low halves of the lanes as half-precision floats.
+    fn low_f16(self, a: Self::V) -> Self::F;
+    /// The high halves of the lanes as half-precision floats.
+    #[inline(always)]
+    fn high_f16(self, a: Self::V) -> Self::F {
+        self.low_f16(self.shr(a, 16))
+    }
+    /// The low bytes of the lanes.
+    fn store_low_bytes(self, a: Self::V, bytes: &mut [i8; LANES]);
+
+    // Across lanes: lane `i` meets `i + 8`, then `i + 4`, `i + 2`, `i + 1`.
+
+    /// Sum of the lanes.
+    #[inline(always)]
+    fn sum(self, a: Self::F) -> f32 {
+        let mut x = [0.0; LANES];
+        self.store_f(a, &mut x);
+        fold(x, |a, b| a + b)
+    }
+    /// Largest lane.
+    #[inline(always)]
+    fn largest(self, a: Self::F) -> f32 {
+        let mut x = [0.0; LANES];
+        self.store_f(a, &mut x);
+        fold(x, f32::max)
+    }
+}
+
+/// The order of reductions that all instruction sets share.
+#[inline(always)]
+pub(crate) fn fold(mut x: [f32; LANES], op: impl Fn(f32, f32) -> f32) -> f32 {
+    let mut half = LANES / 2;
+    while half > 0 {
+        for i in 0..half {
+            x[i] = op(x[i], x[i + half]);
+        }
+        half /= 2;
+    }
+    x[0]
+}
+
+/// Turns one-line method bodies of intrinsics into inlined trait methods. The
+/// one reason that makes them all sound: the receiver proves that the machine
+/// has the instructions.
+macro_rules! shims {
+    ($($(#[$meta:meta])* fn $name:ident($this:ident $(, $arg:ident: $ty:ty)*) $(-> $ret:ty)? { $($body:tt)* })*) => {$(
+        $(#[$meta])*
+        #[inline(always)]
+        fn $name($this $(, $arg: $ty)*) $(-> $ret)? {
+            // SAFETY: a value of `Self` exists only where the instructions do;
+            // loads and stores go through references of the full size.
+            #[allow(unused_unsafe)] // some bodies only call other methods
+            unsafe {
+                $($body)*
+            }
+        }
+    )*};
+}
+pub(crate) use shims;

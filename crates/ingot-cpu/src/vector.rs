@@ -1,0 +1,378 @@
+//! Kernels over single rows: norms, gates, exponentials, dot products.
+
+use crate::isa::Enabled;
+use crate::simd::{Kernel, LANES, Simd};
+
+/// Up to sixteen values, zeros after them.
+#[inline(always)]
+pub(crate) fn load_part<S: Simd>(s: S, x: &[f32]) -> S::F {
+    let mut all = [0.0; LANES];
+    all[..x.len()].copy_from_slice(x);
+    s.load_f(&all)
+}
+
+/// The first lanes, as many as there is room for.
+#[inline(always)]
+pub(crate) fn store_part<S: Simd>(s: S, v: S::F, out: &mut [f32]) {
+    let mut all = [0.0; LANES];
+    s.store_f(v, &mut all);
+    out.copy_from_slice(&all[..out.len()]);
+}
+
+/// `out[i] = value` of the inputs' values at `i`, which are bound as vectors to
+/// the inputs' names. A macro since closures are not sure to be inlined into
+/// the function that enables the instructions.
+macro_rules! map_lanes {
+    ($s:ident, [$($x:ident),*] => $out:expr, $value:expr) => {{
+        let out: &mut [f32] = $out;
+        let n = out.len();
+        $(let $x: &[f32] = &$x[..n];)*
+        let whole = n - n % LANES;
+        for i in (0..whole).step_by(LANES) {
+            let v = {
+                $(let $x = $s.load_f($x[i..].first_chunk().expect("within the whole part"));)*
+                $value
+            };
+            $s.store_f(v, out[i..].first_chunk_mut().expect("within the whole part"));
+        }
+        if whole < n {
+            let v = {
+                $(let $x = load_part($s, &$x[whole..]);)*
+                $value
+            };
+            store_part($s, v, &mut out[whole..]);
+        }
+    }};
+}
+
+/// Sum over all lanes of a term of the inputs, which must be zero where the
+/// inputs are.
+macro_rules! sum_lanes {
+    ($s:ident, $sum:ident, [$first:ident $(, $x:ident)*] => $term:expr) => {{
+        let n = $first.len();
+        $(let $x: &[f32] = &$x[..n];)*
+        let whole = n - n % LANES;
+        let mut $sum = $s.splat_f(0.0);
+        for i in (0..whole).step_by(LANES) {
+            let $first = $s.load_f($first[i..].first_chunk().expect("within the whole part"));
+            $(let $x = $s.load_f($x[i..].first_chunk().expect("within the whole part"));)*
+            $sum = $term;
+        }
+        if whole < n {
+            let $first = load_part($s, &$first[whole..]);
+            $(let $x = load_part($s, &$x[whole..]);)*
+            $sum = $term;
+        }
+        $s.sum($sum)
+    }};
+}
+
+/// Functions that run a body with an instruction set.
+macro_rules! kernels {
+    ($($(#[$meta:meta])* fn $name:ident($s:ident $(, $arg:ident: $ty:ty)*) $body:block)*) => {$(
+        $(#[$meta])*
+        #[allow(clippy::too_many_arguments)] // those of the op
+        pub(crate) fn $name<'a>(isa: Enabled $(, $arg: $ty)*) {
+            struct Run<'a>($($ty,)* std::marker::PhantomData<&'a ()>);
+            impl<'a> Kernel for Run<'a> {
+                type Output = ();
+                #[inline(always)]
+                fn run<S: Simd>(self, $s: S) {
+                    let Self($($arg,)* _) = self;
+                    $body
+                }
+            }
+            isa.run(Run::<'a>($($arg,)* std::marker::PhantomData))
+        }
+    )*};
+}
+/// `exp(x)`, to about 1e-7 of its value; saturates below 1e-38 and above 1e38.
+#[inline(always)]
+pub(crate) fn exp<S: Simd>(s: S, x: S::F) -> S::F {
+    let x = s.max(s.min(x, s.splat_f(88.0)), s.splat_f(-87.0));
+    let n = s.to_i32(s.mul(x, s.splat_f(std::f32::consts::LOG2_E)));
+    let k = s.to_f(n);
+    // ln 2 in two parts, of which the first times k is exact.
+    let r = s.fnma(k, s.splat_f(0.693_359_4), x);
+    let r = s.fnma(k, s.splat_f(-2.121_944_4e-4), r);
+    // Taylor's series: |r| <= 0.35 leaves 4e-9 after the seventh power.
+    let mut p = s.splat_f(1.0 / 5040.0);
+    for c in [1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0] {
+        p = s.fma(p, r, s.splat_f(c));
+    }
+    s.from_bits(s.add_i32(s.bits(p), s.shl(n, 23)))
+}
+
+/// `1 / (1 + exp(-x))`
+#[inline(always)]
+pub(crate) fn sigmoid<S: Simd>(s: S, x: S::F) -> S::F {
+    let one = s.splat_f(1.0);
+    s.div(one, s.add(one, exp(s, s.sub(s.splat_f(0.0), x))))
+}
+
+/// Sum of products.
+#[inline(always)]
+pub(crate) fn dot<S: Simd>(s: S, a: &[f32], b: &[f32]) -> f32 {
+    sum_lanes!(s, sum, [a, b] => s.fma(a, b, sum))
+}
+
+/// One group of a norm: `out = (x - mean) / sqrt(var + eps) * weight + bias`.
+#[inline(always)]
+fn normalize_group<S: Simd>(s: S, x: &[f32], weight: &[f32], bias: &[f32], eps: f32, out: &mut [f32]) {
+    let n = x.len() as f32;
+    let mean = sum_lanes!(s, sum, [x] => s.add(sum, x)) / n;
+    let mean = s.splat_f(mean);
+    map_lanes!(s, [x] => &mut *out, s.sub(x, mean));
+    let centered = &*out;
+    let var = sum_lanes!(s, sum, [centered] => s.fma(centered, centered, sum)) / n;
+    let scale = s.splat_f(1.0 / (var + eps).sqrt());
+    for (i, out) in out.chunks_mut(LANES).enumerate() {
+        let at = i * LANES..i * LANES + out.len();
+        let (x, w, b) = (load_part(s, out), load_part(s, &weight[at.clone()]), load_part(s, &bias[at]));
+        store_part(s, s.fma(s.mul(x, scale), w, b), out);
+    }
+}
+
+kernels! {
+    /// Rounds a row to 8 bits, see [`crate::q8`].
+    fn quantize(s, x: &'a [f32], out: &'a mut [crate::q8::Q8]) { crate::q8::quantize(s, x, out) }
+
+    /// `out = a + b`
+    fn add(s, a: &'a [f32], b: &'a [f32], out: &'a mut [f32]) { map_lanes!(s, [a, b] => out, s.add(a, b)) }
+
+    /// `out += scale * x`
+    fn add_scaled(s, scale: f32, x: &'a [f32], out: &'a mut [f32]) {
+        let scale = s.splat_f(scale);
+        let whole = out.len() - out.len() % LANES;
+        for i in (0..out.len()).step_by(LANES) {
+            if i < whole {
+                let out = out[i..].first_chunk_mut().expect("within the whole part");
+                let v = s.load_f(x[i..].first_chunk().expect("as long as the output"));
+                s.store_f(s.fma(scale, v, s.load_f(out)), out);
+            } else {
+                let v = s.fma(scale, load_part(s, &x[i..]), load_part(s, &out[i..]));
+                store_part(s, v, &mut out[i..]);
+            }
+        }
+    }
+
+    /// `out = from + (to - from) * by`
+    fn blend(s, from: &'a [f32], to: &'a [f32], by: &'a [f32], out: &'a mut [f32]) {
+        map_lanes!(s, [from, to, by] => out, s.fma(s.sub(to, from), by, from))
+    }
+
+    /// `out = silu(gate) * up`
+    fn silu_glu(s, gate: &'a [f32], up: &'a [f32], out: &'a mut [f32]) {
+        map_lanes!(s, [gate, up] => out, s.mul(s.mul(gate, sigmoid(s, gate)), up))
+    }
+
+    /// `gate = silu(gate) * up`
+    fn silu_glu_in_place(s, up: &'a [f32], gate: &'a mut [f32]) {
+        for (gate, up) in gate.chunks_mut(LANES).zip(up.chunks(LANES)) {
+            let (g, u) = (load_part(s, gate), load_part(s, up));
+            store_part(s, s.mul(s.mul(g, sigmoid(s, g)), u), gate);
+        }
+    }
+
+    /// `x = sigmoid(x)`
+    fn sigmoid_in_place(s, x: &'a mut [f32]) {
+        for x in x.chunks_mut(LANES) {
+            let v = sigmoid(s, load_part(s, x));
+            store_part(s, v, x);
+        }
+    }
+
+    /// Root-mean-square norm over groups as long as the weight.
+    fn rms_norm(s, x: &'a [f32], weight: &'a [f32], eps: f32, out: &'a mut [f32]) {
+        for (x, out) in x.chunks_exact(weight.len()).zip(out.chunks_exact_mut(weight.len())) {
+            let mean_square = sum_lanes!(s, sum, [x] => s.fma(x, x, sum)) / x.len() as f32;
+            let scale = s.splat_f(1.0 / (mean_square + eps).sqrt());
+            map_lanes!(s, [x, weight] => out, s.mul(x, s.mul(scale, weight)));
+        }
+    }
+
+    /// Layer norm with bias in groups; weight and bias are as long as the row.
+    fn group_norm(s, x: &'a [f32], weight: &'a [f32], bias: &'a [f32], groups: usize, eps: f32, out: &'a mut [f32]) {
+        let n = x.len() / groups;
+        for (g, out) in out.chunks_exact_mut(n).enumerate() {
+            let at = g * n..(g + 1) * n;
+            normalize_group(s, &x[at.clone()], &weight[at.clone()], &bias[at], eps, out);
+        }
+    }
+
+    /// Rotates the halves of a head's first `2 * cos.len()` values.
+    fn rotate_halves(s, x: &'a [f32], cos: &'a [f32], sin: &'a [f32], out: &'a mut [f32]) {
+        let half = cos.len();
+        let (a, b) = (&x[..half], &x[half..2 * half]);
+        let (low, high) = out.split_at_mut(half);
+        map_lanes!(s, [a, b, cos, sin] => low, s.fnma(b, sin, s.mul(a, cos)));
+        map_lanes!(s, [a, b, cos, sin] => &mut high[..half], s.fma(a, sin, s.mul(b, cos)));
+        high[half..].copy_from_slice(&x[2 * half..]);
+    }
+
+    /// Decay of RWKV-7: `exp(-exp(-1/2) * sigmoid(w))`
+    fn rwkv_decay(s, w: &'a [f32], out: &'a mut [f32]) {
+        let rate = s.splat_f(-0.606_530_66);
+        map_lanes!(s, [w] => out, exp(s, s.mul(rate, sigmoid(s, w))))
+    }
+
+    /// Removal key of RWKV-7: `k * k_k`, of unit length in each head.
+    fn rwkv_removal(s, k: &'a [f32], k_k: &'a [f32], head: usize, min_norm: f32, out: &'a mut [f32]) {
+        map_lanes!(s, [k, k_k] => &mut *out, s.mul(k, k_k));
+        for x in out.chunks_exact_mut(head) {
+            let norm = dot(s, x, x).sqrt().max(min_norm);
+            for x in x.chunks_mut(LANES) {
+                let v = s.div(load_part(s, x), s.splat_f(norm));
+                store_part(s, v, x);
+            }
+        }
+    }
+
+    /// Replacement key of RWKV-7: `k * (1 + (a - 1) * k_a)`
+    fn rwkv_key(s, k: &'a [f32], a: &'a [f32], k_a: &'a [f32], out: &'a mut [f32]) {
+        let one = s.splat_f(1.0);
+        map_lanes!(s, [k, a, k_a] => out, s.mul(k, s.fma(s.sub(a, one), k_a, one)))
+    }
+
+    /// The end of RWKV-7's time mix: `(y + (sum r k r_k) v) * g` in each head.
+    fn rwkv_bonus(
+        s, y: &'a [f32], r: &'a [f32], k: &'a [f32], v: &'a [f32], g: &'a [f32], r_k: &'a [f32], head: usize,
+        out: &'a mut [f32]
+    ) {
+        for (h, out) in out.chunks_exact_mut(head).enumerate() {
+            let at = h * head..(h + 1) * head;
+            let (y, r, k, v) = (&y[at.clone()], &r[at.clone()], &k[at.clone()], &v[at.clone()]);
+            let (g, r_k) = (&g[at.clone()], &r_k[at]);
+            let own = s.splat_f(sum_lanes!(s, sum, [r, k, r_k] => s.fma(s.mul(r, k), r_k, sum)));
+            map_lanes!(s, [y, v, g] => out, s.mul(s.fma(own, v, y), g));
+        }
+    }
+
+    /// One token of RWKV-7's recurrence in one head of size N; `state` is
+    /// `[N, N]`, value by key channel, the rest `[N]`.
+    fn wkv7(
+        s, state: &'a mut [f32], r: &'a [f32], decay: &'a [f32], key: &'a [f32], v: &'a [f32],
+        removal: &'a [f32], a: &'a [f32], out: &'a mut [f32]
+    ) {
+        let n = r.len();
+        for (i, row) in state.chunks_exact_mut(n).enumerate() {
+            let removed = s.splat_f(-dot(s, row, removal));
+            let value = s.splat_f(v[i]);
+            let whole = n - n % LANES;
+            let mut sum = s.splat_f(0.0);
+            for j in (0..n).step_by(LANES) {
+                let at = j..n.min(j + LANES);
+                let new = if j < whole {
+                    let x = |x: &[f32]| s.load_f(x[j..].first_chunk().expect("within the whole part"));
+                    let (rate, old) = (s.mul(x(removal), x(a)), s.mul(x(row), x(decay)));
+                    let new = s.fma(value, x(key), s.fma(removed, rate, old));
+                    sum = s.fma(new, x(r), sum);
+                    new
+                } else {
+                    let x = |x: &[f32]| load_part(s, &x[at.clone()]);
+                    let (rate, old) = (s.mul(x(removal), x(a)), s.mul(x(row), x(decay)));
+                    let new = s.fma(value, x(key), s.fma(removed, rate, old));
+                    sum = s.fma(new, x(r), sum);
+                    new
+                };
+                if j < whole {
+                    s.store_f(new, row[j..].first_chunk_mut().expect("within the whole part"));
+                } else {
+                    store_part(s, new, &mut row[at]);
+                }
+            }
+            out[i] = s.sum(sum);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::isa::Isa;
+
+    kernels! {
+        fn exp_of(s, x: &'a [f32], out: &'a mut [f32]) { map_lanes!(s, [x] => out, exp(s, x)) }
+    }
+
+    fn isas() -> impl Iterator<Item = Enabled> {
+        Isa::available().into_iter().filter_map(Enabled::new)
+    }
+
+    #[test]
+    fn exponential() {
+        let x: Vec<f32> = (-86_999..=87_999).map(|i| i as f32 * 1e-3).collect();
+        for isa in isas() {
+            let mut out = vec![0.0; x.len()];
+            exp_of(isa, &x, &mut out);
+            for (&x, &y) in x.iter().zip(&out) {
+                let want = f64::from(x).exp();
+                assert!((f64::from(y) - want).abs() < 2.5e-7 * want, "{}: exp({x}) = {y}", isa.isa());
+            }
+            let extremes = [f32::NEG_INFINITY, -1e30, 0.0, 1e30, f32::INFINITY];
+            let mut out = [0.0; 5];
+            exp_of(isa, &extremes, &mut out);
+            assert!(out[0] < 1e-37 && out[1] < 1e-37 && out[2] == 1.0 && out[3] > 1e38 && out[4].is_finite());
+        }
+    }
+
+    #[test]
+    fn tails_and_gates() {
+        for isa in isas() {
+            for n in [1, 15, 16, 17, 40] {
+                let x: Vec<f32> = (0..n).map(|i| i as f32 * 0.5 - 3.0).collect();
+                let up = vec![2.0; n];
+                let mut out = vec![0.0; n];
+                silu_glu(isa, &x, &up, &mut out);
+                for (x, y) in x.iter().zip(&out) {
+                    assert!((2.0 * x / (1.0 + (-x).exp()) - y).abs() < 1e-6);
+                }
+                let mut sum = x.clone();
+                add_scaled(isa, 2.0, &x, &mut sum);
+                assert!(sum.iter().zip(&x).all(|(s, x)| *s == 3.0 * x));
+            }
+        }
+    }
+
+    #[test]
+    fn half_precision_rounds_to_nearest() {
+        struct There<'a>(&'a [f32; LANES], &'a mut [u16; LANES]);
+        impl Kernel for There<'_> {
+            type Output = [f32; LANES];
+            #[inline(always)]
+            fn run<S: Simd>(self, s: S) -> [f32; LANES] {
+                s.store_f16(s.load_f(self.0), self.1);
+                let mut back = [0.0; LANES];
+                s.store_f(s.load_f16(self.1), &mut back);
+                back
+            }
+        }
+        let up = 1.0 + 1.5 / 1024.0; // half way, to even
+        let x = [
+            0.0,
+            -0.0,
+            1.0,
+            up,
+            1.0 + 0.4 / 1024.0,
+            65504.0,
+            1e6,
+            6e-8,
+            1e-9,
+            -3.14159,
+            0.1,
+            1e-5,
+            -1e6,
+            2.0,
+            3.0,
+            4.0,
+        ];
+        for isa in isas() {
+            let mut h = [0; LANES];
+            let back = isa.run(There(&x, &mut h));
+            for i in 0..LANES {
+                let want = half::f16::from_f32(x[i]);
+                assert_eq!((h[i], back[i]), (want.to_bits(), want.to_f32()), "{} of {}", isa.isa(), x[i]);
+            }
+        }
+    }
+}

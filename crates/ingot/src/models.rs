@@ -1,0 +1,209 @@
+//! Finding the model that a word on the command line means.
+
+use crate::failure::{ACCEPTED, Failure, Result};
+use crate::term::Progress;
+use ingot::{Bytes, EMBEDDED_NAME, Model, ModelFile, Options};
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+/// Where a model is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// In the program.
+    Embedded,
+    /// In a file or folder that exists.
+    Path(PathBuf),
+}
+
+impl Place {
+    /// The model that `word` means: a path, or a name looked up in folders called
+    /// models; the embedded model if there is no word.
+    pub fn find(word: Option<&Path>) -> Result<Self> {
+        let Some(word) = word else { return Ok(Self::Embedded) };
+        if word.exists() {
+            return Ok(Self::Path(word.to_path_buf()));
+        }
+        match word.to_str() {
+            Some(name) if is_bare(name) => find_by_name(name, &model_folders()),
+            _ => Err(not_found(word, &[parent(word)])),
+        }
+    }
+
+    /// What to call it.
+    pub fn name(&self) -> String {
+        match self {
+            Self::Embedded => EMBEDDED_NAME.into(),
+            Self::Path(path) => path.display().to_string(),
+        }
+    }
+
+    /// Opens it to run it.
+    pub fn open(&self, options: &Options) -> Result<Model> {
+        let _progress = Progress::new("opening the model", 0);
+        match self {
+            Self::Embedded => Ok(Model::from_bytes(ingot::embedded_bytes(), EMBEDDED_NAME, options)?),
+            Self::Path(path) => Ok(Model::open(path, options)?),
+        }
+    }
+
+    /// Opens it to look at it.
+    pub fn read(&self) -> Result<ModelFile> {
+        let file = match self {
+            Self::Embedded => {
+                let bytes: Bytes = ingot::embedded_bytes();
+                ingot_format::Gguf::from_bytes(bytes).map(ModelFile::Gguf)
+            }
+            Self::Path(path) => ModelFile::open(path),
+        };
+        file.map_err(|e| Failure::new(e).hint(ACCEPTED))
+    }
+}
+
+/// True for what may be a name instead of a path.
+fn is_bare(word: &str) -> bool {
+    !word.is_empty() && !word.contains(['/', '\\'])
+}
+
+/// The folder that a path leads into.
+fn parent(path: &Path) -> PathBuf {
+    path.parent().filter(|dir| *dir != Path::new("")).unwrap_or(Path::new(".")).to_path_buf()
+}
+
+/// True if the name is that of a model file.
+pub fn is_model_file(path: &Path) -> bool {
+    path.extension().is_some_and(|e| e == "gguf" || e == "safetensors")
+}
+
+/// `models` in the working directory and beside the program and its parents
+/// (a program built in `target/release` finds those of its repository).
+fn model_folders() -> Vec<PathBuf> {
+    let program = std::env::current_exe().ok().and_then(|exe| exe.canonicalize().ok());
+    let parents = program.iter().flat_map(|exe| exe.ancestors().skip(1)).map(|dir| dir.join("models"));
+    let folders = std::iter::once(PathBuf::from("models")).chain(parents);
+    folders.filter(|dir| dir.is_dir()).collect()
+}
+
+/// The model called `name`, or the only one whose name begins like that, of the
+/// first folder that has one.
+fn find_by_name(name: &str, folders: &[PathBuf]) -> Result<Place> {
+    for folder in folders {
+        let models = models_in(folder);
+        let stem = |path: &Path| path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let is_named = |path: &&PathBuf| stem(path) == name || path.file_name().is_some_and(|n| n == name);
+        if let Some(path) = models.iter().find(is_named) {
+            return Ok(Place::Path(path.clone()));
+        }
+        let alike: Vec<_> = models.into_iter().filter(|path| stem(path).starts_with(name)).collect();
+        match &alike[..] {
+            [] => {}
+            [path] => return Ok(Place::Path(path.clone())),
+            several => {
+                return Err(Failure::new(format!("'{name}' may be any of {} models", several.len()))
+                    .hint(format!("name one of {}", listed(several.iter().map(|path| stem(path))))));
+            }
+        }
+    }
+    if name == EMBEDDED_NAME.split(' ').next().unwrap_or_default() {
+        return Ok(Place::Embedded);
+    }
+    let here = PathBuf::from(".");
+    Err(not_found(Path::new(name), &[std::slice::from_ref(&here), folders].concat()))
+}
+
+/// The model files and folders of a folder, of split ones the first part.
+fn models_in(folder: &Path) -> Vec<PathBuf> {
+    let is_later_part = |path: &Path| {
+        let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        stem.contains("-of-") && !stem.contains("-00001-of-")
+    };
+    let mut found: Vec<_> = std::fs::read_dir(folder)
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| is_model_file(path) && !is_later_part(path) || path.join("config.json").exists())
+        .collect();
+    found.sort();
+    found
+}
+
+/// The error for a word that leads nowhere, with what is in the folders it could
+/// have led to.
+fn not_found(word: &Path, folders: &[PathBuf]) -> Failure {
+    let failure = Failure::new(format!("no such model: {}", word.display()));
+    if let [folder] = folders
+        && !folder.is_dir()
+    {
+        return failure.hint(format!("there is no folder {}", folder.display()));
+    }
+    let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
+    let wanted = name(word);
+    let alike = |path: &Path| name(path).chars().zip(wanted.chars()).take_while(|(a, b)| a == b).count();
+    let known: BTreeSet<PathBuf> = folders.iter().flat_map(|folder| models_in(folder)).collect();
+    let mut known: Vec<PathBuf> = known.into_iter().collect();
+    known.sort_by_key(|path| std::cmp::Reverse(alike(path)));
+    let near: Vec<_> = known.iter().filter(|path| alike(path) >= NEAR).take(3).collect();
+    failure.hint(match (near.is_empty(), known.is_empty()) {
+        (false, _) => format!("did you mean {}?", listed(near.iter().map(|path| path.display()))),
+        (true, false) => format!("models found: {}", listed(known.iter().map(|path| path.display()))),
+        (true, true) => ACCEPTED.into(),
+    })
+}
+
+/// Names that begin with so many equal letters may have been mistyped.
+const NEAR: usize = 4;
+
+/// `a, b, c`, at most a screenful.
+fn listed(names: impl Iterator<Item = impl ToString>) -> String {
+    const SHOWN: usize = 12;
+    let mut names: Vec<String> = names.map(|name| name.to_string()).collect();
+    let more = names.len().saturating_sub(SHOWN);
+    names.truncate(SHOWN);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    names.join(", ") + &more
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fixtures() -> PathBuf {
+        PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/models"))
+    }
+
+    fn message(failure: Failure) -> String {
+        match failure {
+            Failure::Error { message, hint, .. } => format!("{message}; {}", hint.unwrap_or_default()),
+            other => format!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn names_are_looked_up() {
+        let find = |name| find_by_name(name, &[fixtures()]);
+        let path = |name| Place::Path(fixtures().join(name));
+        assert_eq!(find("qwen3-s-f16").unwrap(), path("qwen3-s-f16.gguf"));
+        assert_eq!(find("qwen3moe-k").unwrap(), path("qwen3moe-k-q4_k_m.gguf"));
+        assert_eq!(find("mistral-s-q4_0").unwrap(), path("mistral-s-q4_0.gguf"));
+        assert_eq!(find("mistral-s-q4_0-split").unwrap(), path("mistral-s-q4_0-split-00001-of-00003.gguf"));
+        assert_eq!(find("qwen3-s-f16.gguf").unwrap(), path("qwen3-s-f16.gguf"));
+        assert_eq!(find("llama-s-safetensors").unwrap(), path("llama-s-safetensors"));
+        assert_eq!(find("tale-llama").unwrap(), Place::Embedded);
+    }
+
+    #[test]
+    fn what_cannot_be_found_is_explained() {
+        let find = |name| message(find_by_name(name, &[fixtures()]).unwrap_err());
+        assert!(find("rwkv7").contains("name one of rwkv7-k-q4_k_m, rwkv7-s-f16"));
+        assert!(find("gpt").contains("no such model: gpt; models found: "));
+        let near = message(not_found(&fixtures().join("qwen2-k-q4_m.gguf"), &[fixtures()]));
+        assert!(near.contains("did you mean") && near.contains("qwen2-k-q4_k.gguf"), "{near}");
+        let nowhere = message(not_found(Path::new("/nowhere/x.gguf"), &["/nowhere".into()]));
+        assert!(nowhere.contains("no folder /nowhere"), "{nowhere}");
+    }
+
+    #[test]
+    fn only_names_are_looked_up() {
+        assert!(is_bare("tale-rwkv7") && is_bare("qwen2.5-0.5b.gguf"));
+        assert!(!is_bare("./x") && !is_bare("models/x") && !is_bare(""));
+    }
+}

@@ -1,0 +1,136 @@
+//! What differs between a terminal and a pipe: colors, progress, and which
+//! characters are let through.
+
+use anstyle::{AnsiColor, Style};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::borrow::Cow;
+use std::io::{self, IsTerminal, Write};
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// The word `error:`.
+pub const ERROR: Style = AnsiColor::Red.on_default().bold();
+/// The word `hint:`, and what the user may type.
+pub const HINT: Style = AnsiColor::Cyan.on_default().bold();
+/// The word `warning:`.
+pub const WARNING: Style = AnsiColor::Yellow.on_default().bold();
+/// Headings.
+pub const HEADING: Style = Style::new().bold();
+/// What is said beside the text.
+pub const DIM: Style = Style::new().dimmed();
+
+/// Prints a line on standard error. Unlike `eprintln!` it does not panic if nobody
+/// reads that any more.
+#[macro_export]
+macro_rules! say {
+    ($($arg:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(anstream::stderr(), $($arg)*); // there is nobody to tell
+    }};
+}
+
+/// Text from a model or a file, safe to show: control characters, which could
+/// make a terminal do things, become visible.
+pub fn printable(text: &str) -> Cow<'_, str> {
+    let is_control = |c: char| c.is_control() && !matches!(c, '\n' | '\t');
+    if !text.contains(is_control) {
+        return Cow::Borrowed(text);
+    }
+    Cow::Owned(text.chars().map(|c| if is_control(c) { '\u{fffd}' } else { c }).collect())
+}
+
+/// Standard output for generated text: exactly as it is into a pipe or file,
+/// [`printable`] on a terminal, and never kept in a buffer.
+pub struct TextOut {
+    terminal: bool,
+    mid_line: bool,
+}
+
+impl TextOut {
+    /// Looks at where standard output goes.
+    pub fn new() -> Self {
+        Self { terminal: io::stdout().is_terminal(), mid_line: false }
+    }
+
+    /// Shows a piece of text at once.
+    pub fn write(&mut self, text: &str) -> io::Result<()> {
+        if text.is_empty() {
+            return Ok(());
+        }
+        self.mid_line = !text.ends_with('\n');
+        let text = if self.terminal { printable(text) } else { Cow::Borrowed(text) };
+        let mut out = io::stdout().lock();
+        out.write_all(text.as_bytes())?;
+        out.flush()
+    }
+
+    /// Ends the line if it has begun.
+    pub fn end_line(&mut self) -> io::Result<()> {
+        if self.mid_line { self.write("\n") } else { Ok(()) }
+    }
+}
+
+/// Shows that something takes long, once it does: nothing for the first second
+/// and nothing ever if standard error is not a terminal.
+pub struct Progress {
+    bar: ProgressBar,
+    /// Dropping the sender wakes the thread that waits to show the bar.
+    done: Option<Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// What is done within this time needs no progress bar.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+impl Progress {
+    /// `total` steps of `what`; a spinner if there are none to count.
+    pub fn new(what: &'static str, total: usize) -> Self {
+        let bar = ProgressBar::with_draw_target(Some(total as u64), ProgressDrawTarget::hidden());
+        let template = match total {
+            0 => "{spinner} {msg}",
+            _ => "{msg} [{bar:30}] {pos}/{len} tokens",
+        };
+        bar.set_style(ProgressStyle::with_template(template).expect("a valid template"));
+        bar.set_message(what);
+        let mut progress = Self { bar, done: None, thread: None };
+        if io::stderr().is_terminal() {
+            let (done, wait) = mpsc::channel();
+            let bar = progress.bar.clone();
+            progress.done = Some(done);
+            progress.thread = Some(std::thread::spawn(move || {
+                if wait.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
+                    bar.set_draw_target(ProgressDrawTarget::stderr());
+                    bar.enable_steady_tick(Duration::from_millis(100));
+                }
+            }));
+        }
+        progress
+    }
+
+    /// So many steps are done.
+    pub fn set(&self, steps: usize) {
+        self.bar.set_position(steps as u64);
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        drop(self.done.take());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join(); // it cannot panic, and if it did there is nothing to clean up
+        }
+        self.bar.finish_and_clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn control_characters_become_visible() {
+        assert_eq!(printable("a\tb\n"), "a\tb\n");
+        assert_eq!(printable("\u{1b}[2Jx\u{9b}y\r"), "\u{fffd}[2Jx\u{fffd}y\u{fffd}");
+    }
+}
