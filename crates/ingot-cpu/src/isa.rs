@@ -118,8 +118,8 @@ impl Enabled {
     #[inline]
     pub(crate) fn run<K: Kernel>(self, kernel: K) -> K::Output {
         match self.0 {
-            // SAFETY (all): `new` has found the instructions.
             #[cfg(target_arch = "x86_64")]
+            // SAFETY: `new` has found the instructions.
             Isa::Avx2 => unsafe { run_avx2(kernel) },
             #[cfg(target_arch = "x86_64")]
             // SAFETY: as above.

@@ -10,6 +10,8 @@
 //! Results do not depend on the number of threads, on what else is in the step,
 //! or on how a prompt is cut into steps.
 
+#![allow(clippy::needless_range_loop)] // kernels step through several arrays at once
+
 mod attention;
 mod blocks;
 mod executor;

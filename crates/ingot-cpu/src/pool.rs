@@ -146,7 +146,9 @@ impl Pool {
         let number = (shared.state.load(SeqCst) >> 32) + 1;
         shared.state.store(number << 32 | OPEN, SeqCst);
         for (thread, sleeps) in self.threads.iter().zip(&shared.sleeps).take(helpers) {
-            if sleeps.swap(false, SeqCst) {
+            // Only the worker clears its flag: were it cleared here, late, after the
+            // worker had gone back to sleep, nobody would wake it again.
+            if sleeps.load(SeqCst) {
                 thread.thread().unpark();
             }
         }

@@ -10,7 +10,6 @@
 //! Little endian throughout. A file is read like any other untrusted one: a
 //! length is believed only after as many bytes were found.
 
-use crate::runtime::Lease;
 use crate::{Error, Memory, Model, Result, Session};
 use ingot_plan::{PAGE, Place};
 use std::fs::{self, File};

@@ -56,7 +56,7 @@ impl Block for Mxfp4 {
         // 2^(e - 128) has the exponent field e - 1; the two smallest are subnormal.
         let normal = s.shl(s.add_i32(e, s.splat(-1)), 23);
         let subnormal = s.shl(s.add_i32(s.min_i32(e, s.splat(1)), s.splat(1)), 21);
-        let scale = s.from_bits(s.max_i32(normal, subnormal));
+        let scale = s.as_floats(s.max_i32(normal, subnormal));
         sink.put(Group { q, scale: [scale; 2], min: [s.splat_f(0.0); 2] });
     }
 }

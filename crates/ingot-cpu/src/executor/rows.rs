@@ -189,9 +189,10 @@ impl CpuExecutor {
                 let out = Out::new(out, width);
                 machine.split(op.heads, 4 * size * size * s.rows.len(), |heads| {
                     for h in heads {
-                        // SAFETY (both): every head is in exactly one range.
+                        // SAFETY: every head is in exactly one range.
                         let state = unsafe { state.part(h, 0, size * size) };
                         for t in s.rows.clone() {
+                            // SAFETY: as above.
                             let out = unsafe { out.part(t, h * size, size) };
                             let [r, decay, key, v, removal, a] =
                                 [op.r, op.decay, op.key, op.v, op.removal, op.a]

@@ -28,7 +28,7 @@ impl Workspace {
         (self.tokens, self.outputs) = (step.rows(), step.outputs.len());
         for i in 0..self.regions.len() {
             let region = self.layout.regions[i];
-            let len = self.rows_of(region.rows).checked_mul(region.width).unwrap_or(usize::MAX);
+            let len = self.rows_of(region.rows).saturating_mul(region.width);
             if self.regions[i].len() < len {
                 self.regions[i] = zeros(len, "a buffer")?;
             }

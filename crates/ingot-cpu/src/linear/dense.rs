@@ -37,7 +37,7 @@ impl Float for F32 {
     #[inline(always)]
     unsafe fn read<S: Simd>(s: S, p: *const u8) -> S::F {
         // SAFETY: by the caller's promise; bytes need no alignment.
-        s.from_bits(s.load(unsafe { &*p.cast() }))
+        s.as_floats(s.load(unsafe { &*p.cast() }))
     }
 }
 
@@ -55,7 +55,7 @@ impl Float for Bf16 {
     #[inline(always)]
     unsafe fn read<S: Simd>(s: S, p: *const u8) -> S::F {
         // SAFETY: by the caller's promise.
-        s.from_bits(s.shl(unsafe { s.read_u16(p) }, 16))
+        s.as_floats(s.shl(unsafe { s.read_u16(p) }, 16))
     }
 }
 

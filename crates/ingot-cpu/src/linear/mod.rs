@@ -36,17 +36,18 @@ pub(crate) enum Input<'a> {
     Q8(&'a [Q8]),
 }
 
-/// Calls a macro with the quantized types and their names in files.
+/// Evaluates an expression with a name for the type's [`crate::blocks::Block`];
+/// other arms for the rest.
 macro_rules! with_block {
-    ($dtype:expr, $block:ident => $body:expr, else $other:pat => $rest:expr) => {
-        with_block!(@ $dtype, $block, $body, $other, $rest;
+    ($dtype:expr, $block:ident => $body:expr, $(else $other:pat => $rest:expr),*) => {
+        with_block!(@ $dtype, $block, $body, [$($other => $rest),*];
             Q8_0 Q8_0, Q4_0 Q4_0, Q4_1 Q4_1, Q5_0 Q5_0, Q5_1 Q5_1, Q2_K Q2K, Q3_K Q3K, Q4_K Q4K, Q5_K Q5K,
             Q6_K Q6K, IQ4_NL Iq4Nl, IQ4_XS Iq4Xs, MXFP4 Mxfp4)
     };
-    (@ $dtype:expr, $block:ident, $body:expr, $other:pat, $rest:expr; $($name:ident $type:ident),*) => {
+    (@ $dtype:expr, $block:ident, $body:expr, [$($other:pat => $rest:expr),*]; $($name:ident $type:ident),*) => {
         match $dtype {
             $(DType::$name => { type $block = $type; $body })*
-            $other => $rest,
+            $($other => $rest,)*
         }
     };
 }
@@ -57,18 +58,18 @@ impl Matrix<'_> {
     /// # Safety
     /// Nobody else uses these columns of `out` meanwhile.
     pub(crate) unsafe fn multiply(self, isa: Enabled, rows: Range<usize>, x: Input, out: Out) {
-        // SAFETY (all): by the caller's promise.
-        match x {
-            Input::Q8(x) => with_block!(self.dtype,
-                B => unsafe { quantized::integer::<B>(isa, self, rows, x, out) },
-                else float => unreachable!("{float} weights take float activations")),
-            Input::Floats(x) => with_block!(self.dtype,
-                B => unsafe { quantized::float::<B>(isa, self, rows, x, out) },
-                else float => unsafe { match float {
-                    DType::F32 => dense::dense::<dense::F32>(isa, self, rows, x, out),
-                    DType::F16 => dense::dense::<dense::F16>(isa, self, rows, x, out),
-                    _ => dense::dense::<dense::Bf16>(isa, self, rows, x, out),
-                } }),
+        // SAFETY: by the caller's promise.
+        unsafe {
+            match x {
+                Input::Q8(x) => with_block!(self.dtype,
+                    B => quantized::integer::<B>(isa, self, rows, x, out),
+                    else float => unreachable!("{float} weights take float activations")),
+                Input::Floats(x) => with_block!(self.dtype,
+                    B => quantized::float::<B>(isa, self, rows, x, out),
+                    else DType::F32 => dense::dense::<dense::F32>(isa, self, rows, x, out),
+                    else DType::F16 => dense::dense::<dense::F16>(isa, self, rows, x, out),
+                    else _ => dense::dense::<dense::Bf16>(isa, self, rows, x, out)),
+            }
         }
     }
 }

@@ -136,7 +136,7 @@ impl Simd for Avx2 {
         fn to_f(self, a: V) -> F { each!(_mm256_cvtepi32_ps, a) }
         fn to_i32(self, a: F) -> V { each!(_mm256_cvtps_epi32, a) }
         fn bits(self, a: F) -> V { each!(_mm256_castps_si256, a) }
-        fn from_bits(self, a: V) -> F { each!(_mm256_castsi256_ps, a) }
+        fn as_floats(self, a: V) -> F { each!(_mm256_castsi256_ps, a) }
         fn low_f16(self, a: V) -> F {
             let low = _mm256_set1_epi32(0xffff);
             let both = _mm256_packus_epi32(_mm256_and_si256(a[0], low), _mm256_and_si256(a[1], low));

@@ -71,7 +71,7 @@ impl Simd for Avx512 {
         fn to_f(self, a: __m512i) -> __m512 { _mm512_cvtepi32_ps(a) }
         fn to_i32(self, a: __m512) -> __m512i { _mm512_cvtps_epi32(a) }
         fn bits(self, a: __m512) -> __m512i { _mm512_castps_si512(a) }
-        fn from_bits(self, a: __m512i) -> __m512 { _mm512_castsi512_ps(a) }
+        fn as_floats(self, a: __m512i) -> __m512 { _mm512_castsi512_ps(a) }
         fn low_f16(self, a: __m512i) -> __m512 { _mm512_cvtph_ps(_mm512_cvtepi32_epi16(a)) }
         fn store_low_bytes(self, a: __m512i, bytes: &mut [i8; LANES]) {
             _mm_storeu_si128(bytes.as_mut_ptr().cast(), _mm512_cvtepi32_epi8(a))

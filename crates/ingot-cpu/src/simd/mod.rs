@@ -203,7 +203,7 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     /// The bits of floats.
     fn bits(self, a: Self::F) -> Self::V;
     /// Floats of bits.
-    fn from_bits(self, a: Self::V) -> Self::F;
+    fn as_floats(self, a: Self::V) -> Self::F;
     /// The low halves of the lanes as half-precision floats.
     fn low_f16(self, a: Self::V) -> Self::F;
     /// The high halves of the lanes as half-precision floats.
@@ -252,13 +252,11 @@ macro_rules! shims {
     ($($(#[$meta:meta])* fn $name:ident($this:ident $(, $arg:ident: $ty:ty)*) $(-> $ret:ty)? { $($body:tt)* })*) => {$(
         $(#[$meta])*
         #[inline(always)]
+        #[allow(unused_unsafe)] // some bodies only call other methods
         fn $name($this $(, $arg: $ty)*) $(-> $ret)? {
             // SAFETY: a value of `Self` exists only where the instructions do;
             // loads and stores go through references of the full size.
-            #[allow(unused_unsafe)] // some bodies only call other methods
-            unsafe {
-                $($body)*
-            }
+            unsafe { $($body)* }
         }
     )*};
 }

@@ -189,7 +189,7 @@ impl<const DOT: bool> Simd for Neon<DOT> {
         fn to_f(self, a: V) -> F { each!(vcvtq_f32_s32, a) }
         fn to_i32(self, a: F) -> V { each!(vcvtnq_s32_f32, a) }
         fn bits(self, a: F) -> V { each!(vreinterpretq_s32_f32, a) }
-        fn from_bits(self, a: V) -> F { each!(vreinterpretq_f32_s32, a) }
+        fn as_floats(self, a: V) -> F { each!(vreinterpretq_f32_s32, a) }
         fn low_f16(self, a: V) -> F { a.map(|a| widen(vmovn_u32(vreinterpretq_u32_s32(a)))) }
         fn store_low_bytes(self, a: V, bytes: &mut [i8; LANES]) {
             let low = vcombine_s16(vmovn_s32(a[0]), vmovn_s32(a[1]));

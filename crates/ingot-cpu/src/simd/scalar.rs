@@ -193,7 +193,7 @@ impl Simd for Scalar {
         a.map(|x| x.to_bits() as i32)
     }
     #[inline(always)]
-    fn from_bits(self, a: V) -> F {
+    fn as_floats(self, a: V) -> F {
         a.map(|x| f32::from_bits(x as u32))
     }
     #[inline(always)]
