@@ -32,7 +32,9 @@ pub enum Error {
     #[error("{0}")]
     BadRequest(String),
     /// More tokens than the context holds.
-    #[error("{needed} tokens do not fit into the context of {context}; shorten the prompt or raise --ctx")]
+    #[error(
+        "{needed} tokens do not fit into the context of {context}; shorten the prompt or allow a larger context"
+    )]
     ContextFull {
         /// Tokens there would be.
         needed: usize,

@@ -170,7 +170,7 @@ fn check_memory(memory: &Memory, options: &Options) -> Result<()> {
     let (needed, available) = (memory.sequence(context), available_memory());
     if needed > available {
         return Err(Error::OutOfMemory(format!(
-            "a context of {context} tokens takes {} MB, the machine has {} MB left; lower --ctx",
+            "a context of {context} tokens takes {} MB, the machine has {} MB left; choose a smaller one",
             needed >> 20,
             available >> 20
         )));

@@ -6,9 +6,10 @@ use crate::{Error, Model, Result, Sampler, saved};
 use std::ops::ControlFlow;
 use std::path::Path;
 
-/// Rows of one step while a prompt is read; long prompts are read in pieces, so
-/// that scratch memory stays small and progress can be shown.
-const CHUNK: usize = 512;
+/// Rows of one step while a prompt is read. Long prompts are read in pieces, so
+/// that scratch memory stays small, progress can be shown and ctrl-C is heard;
+/// with fewer rows the weights would be unpacked for too few products.
+const CHUNK: usize = 256;
 
 /// One sequence of tokens on a model.
 pub struct Session {

@@ -10,7 +10,8 @@ fn perplexity(file: &str) -> (f64, usize) {
     let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models");
     let model = Model::open(models.join(file), &Options::default()).unwrap();
     let text = std::fs::read_to_string(models.join("valid.txt")).unwrap();
-    let stories: Vec<&str> = text.split("\n\n\n").map(|s| s.trim_matches('\n')).filter(|s| !s.is_empty()).collect();
+    let stories: Vec<&str> =
+        text.split("\n\n\n").map(|s| s.trim_matches('\n')).filter(|s| !s.is_empty()).collect();
     assert_eq!(stories.len(), 61);
     let (mut nll, mut count) = (0.0, 0);
     for story in stories {

@@ -152,9 +152,14 @@ fn saved_sessions_continue_alike() {
         assert_eq!(notes, "notes: \u{1F98A}");
         assert_eq!(loaded.tokens(), tokens(13, 90));
         assert_eq!(continuation(&mut loaded, 12), expected, "{name}");
-        assert_eq!(std::fs::read_dir(dir.path()).unwrap().filter(|e| {
-            e.as_ref().unwrap().file_name().to_string_lossy().ends_with(".tmp")
-        }).count(), 0, "a temporary file is left");
+        assert_eq!(
+            std::fs::read_dir(dir.path())
+                .unwrap()
+                .filter(|e| { e.as_ref().unwrap().file_name().to_string_lossy().ends_with(".tmp") })
+                .count(),
+            0,
+            "a temporary file is left"
+        );
     }
 }
 

@@ -59,5 +59,9 @@ fn sound(name: &str, plan: &Plan) {
     assert_eq!(written.len(), plan.buffers().len(), "{name}: a buffer nobody writes");
     assert_eq!(weights.len(), plan.weights().len(), "{name}: a weight nobody reads");
     assert_eq!(states.len(), plan.states().len(), "{name}: a state nobody uses");
-    assert_eq!(owner[layout.region_of[plan.logits().index()]], Some(plan.logits()), "{name}: logits are gone");
+    assert_eq!(
+        owner[layout.region_of[plan.logits().index()]],
+        Some(plan.logits()),
+        "{name}: logits are gone"
+    );
 }

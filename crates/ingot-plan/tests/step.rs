@@ -1,7 +1,9 @@
 //! Steps that must be refused, and that a refused step changes nothing.
 
 use ingot_format::{Bytes, DType, Tensor};
-use ingot_plan::{ExecError, Executor, Place, Plan, PlanBuilder, Precision, Reference, Sequence, StateDecl, Step};
+use ingot_plan::{
+    ExecError, Executor, Place, Plan, PlanBuilder, Precision, Reference, Sequence, StateDecl, Step,
+};
 use std::sync::Arc;
 
 /// Two tokens of vocabulary, with a cache and a recurrent state.

@@ -68,9 +68,9 @@ impl Operation for Wkv7 {
                     let at = t * width + h * n;
                     for (i, s) in s.chunks_exact_mut(n).enumerate() {
                         let removed = -dot(s, &removal[at..at + n]);
-                        for j in 0..n {
+                        for (j, s) in s.iter_mut().enumerate() {
                             let c = at + j;
-                            s[j] = s[j] * decay[c] + removed * removal[c] * a[c] + v[at + i] * key[c];
+                            *s = *s * decay[c] + removed * removal[c] * a[c] + v[at + i] * key[c];
                         }
                         out[at + i] = dot(s, &r[at..at + n]);
                     }
