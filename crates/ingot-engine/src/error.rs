@@ -20,6 +20,14 @@ pub enum Error {
     /// The model file changed while it was in use.
     #[error("the model file was truncated while it was in use; what was computed since is not reliable")]
     FileLost,
+    /// A file that cannot be read or written.
+    #[error("{}: {source}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// A saved session that cannot be used.
     #[error("{}: {what}", path.display())]
     BadSession {

@@ -11,8 +11,9 @@
 //! length is believed only after as many bytes were found.
 
 use crate::{Error, Memory, Model, Result, Session};
+use ingot_format::NewFile;
 use ingot_plan::{PAGE, Place};
-use std::fs::{self, File};
+use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -41,7 +42,9 @@ pub(crate) fn save(session: &Session, path: &Path, notes: &str) -> Result<()> {
     drop(runtime);
     let checksum = crc32fast::hash(&out);
     out.extend_from_slice(&checksum.to_le_bytes());
-    write_then_rename(path, &out).map_err(|e| bad(path, e))
+    NewFile::create(path)
+        .and_then(|mut file| file.write_all(&out).and_then(|()| file.finish()))
+        .map_err(|source| Error::File { path: path.into(), source })
 }
 
 fn section(out: &mut Vec<u8>, count: usize, bytes: impl IntoIterator<Item = u8>) {
@@ -49,25 +52,8 @@ fn section(out: &mut Vec<u8>, count: usize, bytes: impl IntoIterator<Item = u8>)
     out.extend(bytes);
 }
 
-/// The file appears under its name only when it is complete and on the disk.
-fn write_then_rename(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let mut name = path.file_name().unwrap_or_default().to_os_string();
-    name.push(format!(".{}.tmp", std::process::id()));
-    let temporary = path.with_file_name(name);
-    let written = (|| {
-        let mut file = File::create(&temporary)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&temporary, path)
-    })();
-    if written.is_err() {
-        let _ = fs::remove_file(&temporary); // the first error is the one to report
-    }
-    written
-}
-
 pub(crate) fn load(model: &Model, path: &Path) -> Result<(Session, String)> {
-    let bytes = fs::read(path).map_err(|e| bad(path, e))?;
+    let bytes = fs::read(path).map_err(|source| Error::File { path: path.into(), source })?;
     let contents = parse(&bytes, model).map_err(|what| bad(path, what))?;
     let mut session = model.session()?;
     let mut runtime = model.runtime();

@@ -155,7 +155,7 @@ fn saved_sessions_continue_alike() {
         assert_eq!(
             std::fs::read_dir(dir.path())
                 .unwrap()
-                .filter(|e| { e.as_ref().unwrap().file_name().to_string_lossy().ends_with(".tmp") })
+                .filter(|e| { e.as_ref().unwrap().file_name().to_string_lossy().ends_with(".partial") })
                 .count(),
             0,
             "a temporary file is left"

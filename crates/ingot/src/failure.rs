@@ -93,6 +93,7 @@ impl From<ingot::Error> for Failure {
             }
             Error::BadSession { .. } => failure
                 .hint("a session continues only on the model and with the cache type it was saved with"),
+            Error::ContextFull { .. } => failure.hint("--ctx sets the size of the context"),
             Error::OutOfMemory(_) => failure.hint("a smaller --ctx or a smaller model needs less"),
             _ => failure,
         }

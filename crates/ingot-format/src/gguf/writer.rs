@@ -1,10 +1,10 @@
 //! Writing GGUF version 3: metadata, tensor list, then the tensors one by one
 //! from wherever they come, so that a model larger than memory can be written.
 
-use std::{fs, io, io::Write, path::Path};
+use std::{io, io::Write, path::Path};
 
 use super::{Value, parse};
-use crate::{DType, Error, Result, tensor::byte_len};
+use crate::{DType, Error, NewFile, Result, tensor::byte_len};
 
 /// A file to be written: fill in metadata and tensor descriptions, then call
 /// [`GgufWriter::write_to_path`].
@@ -110,29 +110,18 @@ impl GgufWriter {
         out.flush()
     }
 
-    /// Writes the file under a temporary name beside `path` and renames it when it
-    /// is complete and on the disk, so that `path` is never half a model. `fill`
-    /// as in [`GgufWriter::write`].
+    /// Writes the file to `path`, where it appears when it is complete. `fill` as
+    /// in [`GgufWriter::write`].
     pub fn write_to_path(
         &self,
         path: &Path,
         fill: impl FnMut(usize, &mut dyn Write) -> io::Result<()>,
     ) -> Result<()> {
-        let mut name = path.file_name().unwrap_or_default().to_os_string();
-        name.push(format!(".{}.partial", std::process::id()));
-        let temporary = path.with_file_name(name);
-        let file = fs::File::create_new(&temporary).map_err(|e| Error::io(&temporary, e))?;
-        let written = (|| {
-            let mut out = io::BufWriter::with_capacity(1 << 20, file);
-            self.write(&mut out, fill)?;
-            out.into_inner().map_err(|e| e.into_error())?.sync_all()?;
-            fs::rename(&temporary, path)
-        })();
-        written.map_err(|source| {
-            // The first error is the one to report.
-            let _ = fs::remove_file(&temporary);
-            Error::Io { path: path.into(), source }
-        })
+        let written = NewFile::create(path).and_then(|mut file| {
+            self.write(&mut file, fill)?;
+            file.finish()
+        });
+        written.map_err(|e| Error::io(path, e))
     }
 }
 
@@ -163,6 +152,7 @@ mod tests {
         Gguf,
         gguf::{Array, ElementType},
     };
+    use std::fs;
 
     fn sample() -> GgufWriter {
         let mut writer = GgufWriter::new();

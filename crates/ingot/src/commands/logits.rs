@@ -6,8 +6,9 @@ use crate::cli::LogitsArgs;
 use crate::failure::{Failure, Result};
 use crate::models::Place;
 use ingot::{Request, Sampler, SamplerOptions, Session};
-use std::fs::{self, File};
-use std::io::{self, BufWriter, Write};
+use ingot_format::NewFile;
+use std::fs;
+use std::io::{self, StdoutLock, Write};
 use std::path::{Path, PathBuf};
 
 pub fn run(args: &LogitsArgs) -> Result {
@@ -16,10 +17,14 @@ pub fn run(args: &LogitsArgs) -> Result {
     let model = place.open(&args.engine.options())?;
     let mut session = model.session()?;
 
-    let mut file = args.output.as_deref().map(NewFile::create).transpose()?;
+    let mut file = args.output.as_deref().map(Output::create).transpose()?;
     for chunk in ids.chunks(args.chunk.get()) {
         match &mut file {
-            Some(file) => file.write(&session.feed_all(chunk)?)?,
+            Some(file) => {
+                let logits = session.feed_all(chunk)?;
+                let bytes: Vec<u8> = logits.iter().flat_map(|x| x.to_le_bytes()).collect();
+                file.write(&bytes)?;
+            }
             None => session.feed(chunk)?,
         }
     }
@@ -66,60 +71,38 @@ fn write_state(session: &Session, path: &Path) -> Result {
     let state = session.recurrent_state()?.ok_or_else(|| {
         Failure::new("this model has no recurrent state").hint("--state is for families such as RWKV-7")
     })?;
-    let mut file = NewFile::create(path)?;
-    file.bytes(&state)?;
+    let mut file = Output::create(path)?;
+    file.write(&state)?;
     file.finish()
 }
 
-/// A file that appears under its name when it is complete; `-` is standard
-/// output.
-struct NewFile {
-    out: Box<dyn Write>,
-    /// Its temporary name and its own.
-    names: Option<(PathBuf, PathBuf)>,
+/// Where numbers go: a file, which appears when it is complete, or for `-`
+/// standard output.
+enum Output {
+    File(NewFile, PathBuf),
+    Stdout(StdoutLock<'static>),
 }
 
-impl NewFile {
+impl Output {
     fn create(path: &Path) -> Result<Self> {
         if path == Path::new("-") {
-            return Ok(Self { out: Box::new(BufWriter::new(io::stdout().lock())), names: None });
+            return Ok(Self::Stdout(io::stdout().lock()));
         }
-        let mut name = path.file_name().unwrap_or_default().to_os_string();
-        name.push(format!(".{}.tmp", std::process::id()));
-        let temporary = path.with_file_name(name);
-        let file = File::create(&temporary).map_err(|e| cannot_write(path, e))?;
-        Ok(Self { out: Box::new(BufWriter::new(file)), names: Some((temporary, path.to_path_buf())) })
+        let file = NewFile::create(path).map_err(|e| cannot_write(path, e))?;
+        Ok(Self::File(file, path.to_path_buf()))
     }
 
-    fn write(&mut self, values: &[f32]) -> Result {
-        let bytes: Vec<u8> = values.iter().flat_map(|x| x.to_le_bytes()).collect();
-        self.bytes(&bytes)
-    }
-
-    fn bytes(&mut self, bytes: &[u8]) -> Result {
-        let written = self.out.write_all(bytes);
-        written.map_err(|e| self.failed(e))
-    }
-
-    fn finish(mut self) -> Result {
-        let flushed = self.out.flush();
-        flushed.map_err(|e| self.failed(e))?;
-        let Some((temporary, path)) = self.names.take() else { return Ok(()) };
-        fs::rename(&temporary, &path).map_err(|e| cannot_write(&path, e))
-    }
-
-    fn failed(&self, e: io::Error) -> Failure {
-        match &self.names {
-            Some((_, path)) => cannot_write(path, e),
-            None => e.into(),
+    fn write(&mut self, bytes: &[u8]) -> Result {
+        match self {
+            Self::File(file, path) => file.write_all(bytes).map_err(|e| cannot_write(path, e)),
+            Self::Stdout(out) => Ok(out.write_all(bytes)?),
         }
     }
-}
 
-impl Drop for NewFile {
-    fn drop(&mut self) {
-        if let Some((temporary, _)) = &self.names {
-            let _ = fs::remove_file(temporary); // what was to be reported has been
+    fn finish(self) -> Result {
+        match self {
+            Self::File(file, path) => file.finish().map_err(|e| cannot_write(&path, e)),
+            Self::Stdout(mut out) => Ok(out.flush()?),
         }
     }
 }
