@@ -1,6 +1,8 @@
 //! Which instruction set to use, chosen once at run time, and the only place
 //! where instructions are enabled.
 
+#[cfg(target_arch = "aarch64")]
+use crate::simd::neon::{self, Neon};
 use crate::simd::{Kernel, scalar::Scalar};
 use std::{fmt, str::FromStr};
 
@@ -17,10 +19,12 @@ pub enum Isa {
     Neon,
     /// aarch64: NEON with dot products.
     DotProd,
+    /// aarch64: NEON with dot and matrix products of bytes.
+    I8mm,
 }
 
 impl Isa {
-    const ALL: [Isa; 5] = [Self::Scalar, Self::Avx2, Self::Avx512, Self::Neon, Self::DotProd];
+    const ALL: [Isa; 6] = [Self::Scalar, Self::Avx2, Self::Avx512, Self::Neon, Self::DotProd, Self::I8mm];
 
     /// The instruction sets of this machine, the best last.
     pub fn available() -> Vec<Self> {
@@ -52,6 +56,7 @@ impl Isa {
             Self::Avx512 => "avx512",
             Self::Neon => "neon",
             Self::DotProd => "dotprod",
+            Self::I8mm => "i8mm",
         }
     }
 
@@ -77,6 +82,8 @@ impl Isa {
             Self::Neon => true,
             #[cfg(target_arch = "aarch64")]
             Self::DotProd => std::arch::is_aarch64_feature_detected!("dotprod"),
+            #[cfg(target_arch = "aarch64")]
+            Self::I8mm => Self::DotProd.is_available() && std::arch::is_aarch64_feature_detected!("i8mm"),
             #[allow(unreachable_patterns)] // the other architecture's
             _ => false,
         }
@@ -126,10 +133,13 @@ impl Enabled {
             Isa::Avx512 => unsafe { run_avx512(kernel) },
             #[cfg(target_arch = "aarch64")]
             // SAFETY: as above.
-            Isa::Neon => kernel.run(unsafe { crate::simd::neon::Neon::<false>::assume() }),
+            Isa::Neon => kernel.run(unsafe { Neon::<{ neon::BASE }>::assume() }),
             #[cfg(target_arch = "aarch64")]
             // SAFETY: as above.
-            Isa::DotProd => kernel.run(unsafe { crate::simd::neon::Neon::<true>::assume() }),
+            Isa::DotProd => kernel.run(unsafe { Neon::<{ neon::DOT }>::assume() }),
+            #[cfg(target_arch = "aarch64")]
+            // SAFETY: as above.
+            Isa::I8mm => kernel.run(unsafe { Neon::<{ neon::MATRIX }>::assume() }),
             _ => kernel.run(Scalar),
         }
     }
@@ -152,6 +162,7 @@ unsafe fn run_avx512<K: Kernel>(kernel: K) -> K::Output {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::simd::Simd;
 
     #[test]
     fn names() {
@@ -162,5 +173,26 @@ mod tests {
             assert_eq!(Enabled::new(isa).map(Enabled::isa), Some(isa));
         }
         assert!(Isa::available().contains(&Isa::best()));
+    }
+
+    struct UsesPairs;
+
+    impl Kernel for UsesPairs {
+        type Output = bool;
+        fn run<S: Simd>(self, _: S) -> bool {
+            S::PAIRS
+        }
+    }
+
+    #[test]
+    fn matrix_instructions_are_used_where_they_are() {
+        #[cfg(target_arch = "aarch64")]
+        if std::arch::is_aarch64_feature_detected!("i8mm") {
+            assert_eq!(Isa::best(), Isa::I8mm);
+        }
+        for isa in Isa::available() {
+            let pairs = Enabled::new(isa).map(|isa| isa.run(UsesPairs));
+            assert_eq!(pairs, Some(isa == Isa::I8mm), "{isa}");
+        }
     }
 }

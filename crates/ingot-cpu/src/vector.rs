@@ -192,7 +192,7 @@ kernels! {
     }
 
     /// Layer norm with bias in groups; weight and bias are as long as the row.
-    fn group_norm(s, x: &'a [f32], weight: &'a [f32], bias: &'a [f32], groups: usize, eps: f32, out: &'a mut [f32]) {
+    fn layer_norm(s, x: &'a [f32], weight: &'a [f32], bias: &'a [f32], groups: usize, eps: f32, out: &'a mut [f32]) {
         let n = x.len() / groups;
         for (g, out) in out.chunks_exact_mut(n).enumerate() {
             let at = g * n..(g + 1) * n;

@@ -3,8 +3,8 @@
 //! appends one op, whose shapes are checked at once.
 
 use crate::ops::{
-    Activation, Add, Attention, Blend, Bonus, Embed, Experts, Gate, Glu, GroupNorm, LayerNorm, Linear, Part,
-    RmsNorm, Rope, Rotary, RwkvKeys, Select, StoreKv, TokenShift, Wkv7,
+    Activation, Add, Attention, Blend, Bonus, Embed, Experts, Gate, Glu, LayerNorm, Linear, Part, RmsNorm,
+    Rope, Rotary, RwkvKeys, Select, StoreKv, TokenShift, Wkv7,
 };
 use crate::plan::{BufferDecl, Plan, Rows, StateDecl, WeightDecl};
 use crate::{Buf, Op, Precision, StateId, WeightId};
@@ -123,10 +123,8 @@ impl PlanBuilder {
     }
 
     /// Layer norm with bias over the whole row.
-    pub fn layer_norm(&mut self, x: Buf, (weight, bias): (WeightId, WeightId), eps: f32) -> Buf {
-        let out = self.like("layer_norm", x);
-        self.push(LayerNorm { x, weight, bias, eps, out });
-        out
+    pub fn layer_norm(&mut self, x: Buf, affine: (WeightId, WeightId), eps: f32) -> Buf {
+        self.group_norm(x, affine, 1, eps)
     }
 
     /// Layer norm with bias in each of `groups` groups of the row.
@@ -137,8 +135,8 @@ impl PlanBuilder {
         groups: usize,
         eps: f32,
     ) -> Buf {
-        let out = self.like("group_norm", x);
-        self.push(GroupNorm { x, weight, bias, groups, eps, out });
+        let out = self.like("layer_norm", x);
+        self.push(LayerNorm { x, weight, bias, groups, eps, out });
         out
     }
 

@@ -153,7 +153,6 @@ impl CpuExecutor {
             Op::Embed(op) => self.embed(op, step),
             Op::Experts(op) => self.experts(op),
             Op::Glu(op) => self.glu(op),
-            Op::GroupNorm(op) => self.group_norm(op),
             Op::LayerNorm(op) => self.layer_norm(op),
             Op::Linear(op) => self.linear(op),
             Op::RmsNorm(op) => self.rms_norm(op),

@@ -4,8 +4,8 @@ use super::{CpuExecutor, Machine};
 use crate::shared::Out;
 use crate::vector;
 use ingot_plan::ops::{
-    Add, Blend, Bonus, Embed, Gate, Glu, GroupNorm, LayerNorm, Pairing, RmsNorm, Rope, Rotary, RwkvKeys,
-    Select, TokenShift, Wkv7,
+    Add, Blend, Bonus, Embed, Gate, Glu, LayerNorm, Pairing, RmsNorm, Rope, Rotary, RwkvKeys, Select,
+    TokenShift, Wkv7,
 };
 use ingot_plan::{Op, Plan, Step};
 use std::sync::Arc;
@@ -108,15 +108,7 @@ impl CpuExecutor {
         let isa = self.machine.isa;
         let (weight, bias) = (self.weights.vector(op.weight), self.weights.vector(op.bias));
         self.workspace.write_rows(&self.machine, [op.out], |w, t, [out]| {
-            vector::group_norm(isa, w.row(op.x, t), weight, bias, 1, op.eps, out);
-        });
-    }
-
-    pub(super) fn group_norm(&mut self, op: &GroupNorm) {
-        let isa = self.machine.isa;
-        let (weight, bias) = (self.weights.vector(op.weight), self.weights.vector(op.bias));
-        self.workspace.write_rows(&self.machine, [op.out], |w, t, [out]| {
-            vector::group_norm(isa, w.row(op.x, t), weight, bias, op.groups, op.eps, out);
+            vector::layer_norm(isa, w.row(op.x, t), weight, bias, op.groups, op.eps, out);
         });
     }
 

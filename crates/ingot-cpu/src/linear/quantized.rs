@@ -157,8 +157,7 @@ impl Target {
     }
 }
 
-/// The one place where products of bytes are added to a result: `sum` gains
-/// what a group of weights gives with a group of activations.
+/// `sum` gains what a group of weights gives with a group of activations.
 #[inline(always)]
 fn accumulate<S: Simd, K: Kind>(s: S, w: &Group<S>, offset: f32, x: &Q8, sum: S::F) -> S::F {
     // Two short chains rather than a long one; the sums are exact.
@@ -169,12 +168,52 @@ fn accumulate<S: Simd, K: Kind>(s: S, w: &Group<S>, offset: f32, x: &Q8, sum: S:
             dots[half] = if K::SIGNED { s.dot_signed(dots[half], w, x) } else { s.dot(dots[half], w, x) };
         }
     }
+    if !K::HALVES {
+        dots[0] = s.add_i32(dots[0], dots[1]);
+    }
+    scale_and_add::<S, K>(s, w, offset, x, dots, sum)
+}
+
+/// As [`accumulate`], for two tokens and interleaved weights.
+#[inline(always)]
+fn accumulate_pair<S: Simd, K: Kind>(
+    s: S,
+    w: &Group<S>,
+    offset: f32,
+    x: [&Q8; 2],
+    sums: [S::F; 2],
+) -> [S::F; 2] {
+    let mut dots = [[s.splat(0); 2]; 2];
+    for half in 0..2 {
+        let q = [w.q[4 * half], w.q[4 * half + 1], w.q[4 * half + 2], w.q[4 * half + 3]];
+        let words = [&x[0].q.as_chunks().0[half], &x[1].q.as_chunks().0[half]];
+        let place = if K::HALVES { half } else { 0 };
+        dots[place] = s.dot_pair(dots[place], q, words, K::SIGNED);
+    }
+    let halves = [s.split_pair(dots[0]), s.split_pair(dots[1])];
+    [
+        scale_and_add::<S, K>(s, w, offset, x[0], [halves[0][0], halves[1][0]], sums[0]),
+        scale_and_add::<S, K>(s, w, offset, x[1], [halves[0][1], halves[1][1]], sums[1]),
+    ]
+}
+
+/// The dot products of a group's halves, or of all of it in the first place,
+/// scaled and added to `sum`.
+#[inline(always)]
+fn scale_and_add<S: Simd, K: Kind>(
+    s: S,
+    w: &Group<S>,
+    offset: f32,
+    x: &Q8,
+    dots: [S::V; 2],
+    sum: S::F,
+) -> S::F {
     let offset = if K::SIGNED { S::SIGNED_OFFSET } else { offset };
     let centered = K::CENTERED || (K::SIGNED && S::SIGNED_OFFSET != 0.0);
     let parts = if K::HALVES {
         [(s.to_f(dots[0]), x.half_sums[0]), (s.to_f(dots[1]), x.half_sums[1])]
     } else {
-        [(s.to_f(s.add_i32(dots[0], dots[1])), x.sum), (s.splat_f(0.0), 0.0)]
+        [(s.to_f(dots[0]), x.sum), (s.splat_f(0.0), 0.0)]
     };
     let mut product = s.splat_f(0.0);
     for half in 0..if K::HALVES { 2 } else { 1 } {
@@ -232,7 +271,7 @@ impl<S: Simd, B: Block> Sink<S> for Accumulate<'_, S, B> {
     }
 }
 
-/// A group in memory, the same for all instruction sets.
+/// A group in memory, interleaved if the instruction set works with pairs.
 #[repr(align(64))]
 struct Kept {
     q: [[u8; 64]; 8],
@@ -245,8 +284,11 @@ impl Kept {
 
     #[inline(always)]
     fn set<S: Simd, K: Kind>(&mut self, s: S, group: Group<S>) {
-        for i in 0..8 {
-            s.store(group.q[i], &mut self.q[i]);
+        for i in [0, 2, 4, 6] {
+            let two = [group.q[i], group.q[i + 1]];
+            let two = if S::PAIRS { s.interleave(two) } else { two };
+            s.store(two[0], &mut self.q[i]);
+            s.store(two[1], &mut self.q[i + 1]);
         }
         for half in 0..if K::HALVES { 2 } else { 1 } {
             s.store_f(group.scale[half], &mut self.scale[half]);
@@ -331,6 +373,10 @@ impl<K: Kind> Kernel for Multiply<'_, K> {
             self.some::<S, WIDTH>(s, t);
             t += WIDTH;
         }
+        while S::PAIRS && t + 2 <= self.tokens.end {
+            self.some::<S, 2>(s, t);
+            t += 2;
+        }
         while t < self.tokens.end {
             self.some::<S, 1>(s, t);
             t += 1;
@@ -351,6 +397,16 @@ impl<K: Kind> Multiply<'_, K> {
         }
         for (i, kept) in self.kept.iter().enumerate() {
             let group = kept.get::<S, K>(s);
+            if S::PAIRS {
+                for n in 0..N.div_ceil(2) {
+                    // A token that comes alone is its own partner.
+                    let [a, b] = [2 * n, (2 * n + 1).min(N - 1)];
+                    let x = [&rows[a][i], &rows[b][i]];
+                    [sums[a], sums[b]] =
+                        accumulate_pair::<S, K>(s, &group, self.offset, x, [sums[a], sums[b]]);
+                }
+                continue;
+            }
             for n in 0..N {
                 sums[n] = accumulate::<S, K>(s, &group, self.offset, &rows[n][i], sums[n]);
             }

@@ -184,16 +184,19 @@ fn instruction_sets_agree_to_the_bit() {
         let (rows, cols) = (16, 512);
         let (bytes, _) = weights(dtype, rows, cols, &mut random);
         let m = Matrix { dtype, cols, bytes: &bytes };
-        let x = random.floats(cols);
-        let results: Vec<_> = isas()
-            .map(|isa| {
-                let quantized = dtype.block_len() > 1;
-                let floats = multiply(isa, m, rows, Input::Floats(&x), 1);
-                let q = rounded(isa, &x);
-                (if quantized { multiply(isa, m, rows, Input::Q8(&q), 1) } else { vec![] }, floats)
-            })
-            .collect();
-        assert!(results.iter().all(|r| *r == results[0]), "{dtype}");
+        // Alone, and as four, two and one.
+        for tokens in [1, 7] {
+            let x = random.floats(tokens * cols);
+            let results: Vec<_> = isas()
+                .map(|isa| {
+                    let quantized = dtype.block_len() > 1;
+                    let floats = multiply(isa, m, rows, Input::Floats(&x), tokens);
+                    let q = rounded(isa, &x);
+                    (if quantized { multiply(isa, m, rows, Input::Q8(&q), tokens) } else { vec![] }, floats)
+                })
+                .collect();
+            assert!(results.iter().all(|r| *r == results[0]), "{dtype}, {tokens} tokens");
+        }
     }
 }
 

@@ -149,6 +149,47 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     /// `w` from [`signed`](Self::signed): every byte counts [`SIGNED_OFFSET`](Self::SIGNED_OFFSET) more.
     fn dot_signed(self, acc: Self::V, w: Self::V, x: i32) -> Self::V;
 
+    // The same for two tokens at a time, for instructions that multiply small
+    // matrices: they want eight bytes of a row side by side, and leave the sums
+    // of both tokens in one register.
+
+    /// Whether [`dot_pair`](Self::dot_pair) is the better way to multiply.
+    const PAIRS: bool = false;
+
+    /// Two neighbouring vectors of weights in the order that
+    /// [`dot_pair`](Self::dot_pair) wants.
+    #[inline(always)]
+    fn interleave(self, w: [Self::V; 2]) -> [Self::V; 2] {
+        w
+    }
+    /// Four vectors of interleaved weights, signed or not, with four words of
+    /// each of two tokens. The sums are not to be read before
+    /// [`split_pair`](Self::split_pair).
+    #[inline(always)]
+    fn dot_pair(
+        self,
+        mut acc: [Self::V; 2],
+        w: [Self::V; 4],
+        x: [&[i32; 4]; 2],
+        signed: bool,
+    ) -> [Self::V; 2] {
+        for i in 0..4 {
+            for t in 0..2 {
+                acc[t] = if signed {
+                    self.dot_signed(acc[t], w[i], x[t][i])
+                } else {
+                    self.dot(acc[t], w[i], x[t][i])
+                };
+            }
+        }
+        acc
+    }
+    /// The sums of either token.
+    #[inline(always)]
+    fn split_pair(self, acc: [Self::V; 2]) -> [Self::V; 2] {
+        acc
+    }
+
     // Floats.
 
     /// All lanes `x`.
@@ -261,3 +302,51 @@ macro_rules! shims {
     )*};
 }
 pub(crate) use shims;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::isa::{Enabled, Isa};
+
+    /// Rows of eight words' worth of bytes times two tokens.
+    struct Pair {
+        w: [[u8; 64]; 4],
+        x: [[i32; 4]; 2],
+    }
+
+    impl Kernel for Pair {
+        type Output = [[f32; LANES]; 2];
+        #[inline(always)]
+        fn run<S: Simd>(self, s: S) -> Self::Output {
+            let [a, b, c, d] = self.w.map(|w| s.load(&w));
+            let ([a, b], [c, d]) = (s.interleave([a, b]), s.interleave([c, d]));
+            let acc = s.dot_pair([s.splat(0); 2], [a, b, c, d], [&self.x[0], &self.x[1]], false);
+            s.split_pair(acc).map(|sums| {
+                let mut out = [0.0; LANES];
+                s.store_f(s.to_f(sums), &mut out);
+                out
+            })
+        }
+    }
+
+    #[test]
+    fn pairs_are_multiplied_like_single_tokens() {
+        // Row r has weight 8r + v in every byte of vector v; the extremes of
+        // activations, and words that tell the vectors apart.
+        let w = [0, 1, 2, 3].map(|v| std::array::from_fn(|i| (i / 4 * 8 + v) as u8));
+        let word = |b: [i8; 4]| i32::from_le_bytes(b.map(|b| b as u8));
+        let x = [
+            [word([127; 4]), word([-127; 4]), word([1, 2, 3, 4]), word([0, -5, 0, 0])],
+            [word([0, 0, 0, 1]), word([100, 0, 0, 0]), word([0, -10, 0, 0]), word([0, 0, 7, 0])],
+        ];
+        for isa in Isa::available() {
+            let got = Enabled::new(isa).unwrap().run(Pair { w, x });
+            for r in 0..LANES {
+                let w = |v: i32| (8 * r) as i32 + v;
+                let first = 508 * w(0) - 508 * w(1) + 10 * w(2) - 5 * w(3);
+                let second = w(0) + 100 * w(1) - 10 * w(2) + 7 * w(3);
+                assert_eq!([got[0][r], got[1][r]], [first as f32, second as f32], "row {r}, {isa}");
+            }
+        }
+    }
+}

@@ -1,15 +1,22 @@
-//! NEON: four registers a vector, in two levels that differ in how bytes are
-//! multiplied. The dot-product and half-precision instructions are written as
-//! assembly, their intrinsics being newer than the compilers we support.
+//! NEON: four registers a vector, in three levels that differ in how bytes are
+//! multiplied. The dot-product, matrix and half-precision instructions are written
+//! as assembly, their intrinsics being newer than the compilers we support.
 
 use super::{LANES, Rows, Simd, shims};
 use std::arch::{aarch64::*, asm};
 
-/// NEON; with `DOT`, also proof of the dot-product extension.
-#[derive(Clone, Copy)]
-pub(crate) struct Neon<const DOT: bool>(());
+/// Level of [`Neon`]: what every aarch64 has.
+pub(crate) const BASE: u8 = 0;
+/// Level of [`Neon`]: dot products of four bytes.
+pub(crate) const DOT: u8 = 1;
+/// Level of [`Neon`]: these, and products of 2x8 with 8x2 bytes.
+pub(crate) const MATRIX: u8 = 2;
 
-impl<const DOT: bool> Neon<DOT> {
+/// Proof of NEON and of the extensions of a level.
+#[derive(Clone, Copy)]
+pub(crate) struct Neon<const LEVEL: u8>(());
+
+impl<const LEVEL: u8> Neon<LEVEL> {
     /// # Safety
     /// The machine has the instructions.
     #[inline(always)]
@@ -52,11 +59,11 @@ unsafe fn s32s(a: uint8x16_t) -> int32x4_t {
 
 /// Four groups of four products each, added to `acc`.
 #[inline(always)]
-unsafe fn dot<const DOT: bool>(acc: int32x4_t, w: int32x4_t, x: int32x4_t) -> int32x4_t {
-    // SAFETY: with `DOT`, the caller's vector type proves the instruction.
+unsafe fn dot<const LEVEL: u8>(acc: int32x4_t, w: int32x4_t, x: int32x4_t) -> int32x4_t {
+    // SAFETY: the caller's vector type proves the level.
     unsafe {
         let (w, x) = (vreinterpretq_s8_s32(w), vreinterpretq_s8_s32(x));
-        if DOT {
+        if LEVEL >= DOT {
             let mut acc = acc;
             asm!(
                 ".arch_extension dotprod",
@@ -70,6 +77,39 @@ unsafe fn dot<const DOT: bool>(acc: int32x4_t, w: int32x4_t, x: int32x4_t) -> in
             let high = vmull_s8(vget_high_s8(w), vget_high_s8(x));
             vaddq_s32(acc, vpaddq_s32(vpaddlq_s16(low), vpaddlq_s16(high)))
         }
+    }
+}
+
+/// Eight bytes of two tokens with eight bytes of two rows: `acc` gains the first
+/// token's two sums, then the second's.
+#[inline(always)]
+unsafe fn matrix<const LEVEL: u8>(acc: int32x4_t, x: int32x4_t, w: int32x4_t) -> int32x4_t {
+    // SAFETY: the caller's vector type proves the level.
+    unsafe {
+        if LEVEL >= MATRIX {
+            let mut acc = acc;
+            asm!(
+                ".arch_extension i8mm",
+                "smmla {acc:v}.4s, {x:v}.16b, {w:v}.16b",
+                acc = inout(vreg) acc, x = in(vreg) x, w = in(vreg) w,
+                options(pure, nomem, nostack, preserves_flags),
+            );
+            acc
+        } else {
+            let (zero, (first, second)) = (vdupq_n_s32(0), zip64(x, x));
+            let sums = vpaddq_s32(dot::<LEVEL>(zero, w, first), dot::<LEVEL>(zero, w, second));
+            vaddq_s32(acc, sums)
+        }
+    }
+}
+
+/// The low halves of two registers, and the high ones.
+#[inline(always)]
+unsafe fn zip64(a: int32x4_t, b: int32x4_t) -> (int32x4_t, int32x4_t) {
+    // SAFETY: every aarch64 has NEON.
+    unsafe {
+        let (a, b) = (vreinterpretq_s64_s32(a), vreinterpretq_s64_s32(b));
+        (vreinterpretq_s32_s64(vzip1q_s64(a, b)), vreinterpretq_s32_s64(vzip2q_s64(a, b)))
     }
 }
 
@@ -97,11 +137,12 @@ unsafe fn narrow(wide: float32x4_t) -> uint16x4_t {
     h
 }
 
-impl<const DOT: bool> Simd for Neon<DOT> {
+impl<const LEVEL: u8> Simd for Neon<LEVEL> {
     type V = V;
     type F = F;
 
     const SIGNED_OFFSET: f32 = 0.0;
+    const PAIRS: bool = LEVEL >= MATRIX;
 
     shims! {
         fn splat(self, x: i32) -> V { [vdupq_n_s32(x); 4] }
@@ -148,14 +189,37 @@ impl<const DOT: bool> Simd for Neon<DOT> {
         fn dot(self, acc: V, w: V, x: i32) -> V {
             let x = vdupq_n_s32(x);
             [
-                dot::<DOT>(acc[0], w[0], x),
-                dot::<DOT>(acc[1], w[1], x),
-                dot::<DOT>(acc[2], w[2], x),
-                dot::<DOT>(acc[3], w[3], x),
+                dot::<LEVEL>(acc[0], w[0], x),
+                dot::<LEVEL>(acc[1], w[1], x),
+                dot::<LEVEL>(acc[2], w[2], x),
+                dot::<LEVEL>(acc[3], w[3], x),
             ]
         }
         fn signed(self, w: V) -> V { w }
         fn dot_signed(self, acc: V, w: V, x: i32) -> V { self.dot(acc, w, x) }
+        // Of weights as of sums, register i of the first vector has rows 4i and
+        // 4i + 1, that of the second one 4i + 2 and 4i + 3.
+        fn interleave(self, w: [V; 2]) -> [V; 2] {
+            let [a, b] = w;
+            [each!(vzip1q_s32, a, b), each!(vzip2q_s32, a, b)]
+        }
+        fn dot_pair(self, acc: [V; 2], w: [V; 4], x: [&[i32; 4]; 2], _signed: bool) -> [V; 2] {
+            let (x0, x1) = zip64(vld1q_s32(x[0].as_ptr()), vld1q_s32(x[1].as_ptr()));
+            let mut acc = acc;
+            for rows in 0..2 {
+                for i in 0..4 {
+                    acc[rows][i] = matrix::<LEVEL>(acc[rows][i], x0, w[rows][i]);
+                    acc[rows][i] = matrix::<LEVEL>(acc[rows][i], x1, w[2 + rows][i]);
+                }
+            }
+            acc
+        }
+        fn split_pair(self, acc: [V; 2]) -> [V; 2] {
+            let [a, b] = acc;
+            let ((x0, y0), (x1, y1)) = (zip64(a[0], b[0]), zip64(a[1], b[1]));
+            let ((x2, y2), (x3, y3)) = (zip64(a[2], b[2]), zip64(a[3], b[3]));
+            [[x0, x1, x2, x3], [y0, y1, y2, y3]]
+        }
         fn splat_f(self, x: f32) -> F { [vdupq_n_f32(x); 4] }
         fn load_f(self, x: &[f32; LANES]) -> F {
             [0, 4, 8, 12].map(|i| vld1q_f32(x.as_ptr().add(i)))
@@ -227,10 +291,6 @@ impl<const DOT: bool> Simd for Neon<DOT> {
         // SAFETY: the caller promises sixteen bytes in each row.
         unsafe {
             let row = |i| s32s(vld1q_u8(rows.at(i, offset)));
-            let zip64 = |a, b| {
-                let (a, b) = (vreinterpretq_s64_s32(a), vreinterpretq_s64_s32(b));
-                (vreinterpretq_s32_s64(vzip1q_s64(a, b)), vreinterpretq_s32_s64(vzip2q_s64(a, b)))
-            };
             let transpose = |i| {
                 let (a, b, c, d) = (row(i), row(i + 1), row(i + 2), row(i + 3));
                 let (w0, w1) = zip64(vzip1q_s32(a, b), vzip1q_s32(c, d));

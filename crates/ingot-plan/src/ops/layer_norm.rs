@@ -1,22 +1,25 @@
-//! `out = (x - mean(x)) / sqrt(var(x) + eps) * weight + bias`, over the row.
+//! `out = (x - mean_g) / sqrt(var_g + eps) * weight + bias`, with mean and
+//! variance of each of G groups of the row: one group is a layer norm, several
+//! are a group norm.
 
-use super::group_norm::normalize;
 use super::{Operation, Uses, same_shape, vector};
-use crate::reference::Machine;
+use crate::reference::{Machine, sum};
 use crate::{Buf, Plan, WeightId};
 
-/// Layer norm with bias.
+/// Layer norm over groups of the row; RWKV-7 has it over the row and over heads.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LayerNorm {
-    /// `[T, C]`
+    /// `[T, G * N]`
     pub x: Buf,
-    /// `[C]`
+    /// `[G * N]`
     pub weight: WeightId,
-    /// `[C]`
+    /// `[G * N]`
     pub bias: WeightId,
+    /// Number of groups, G.
+    pub groups: usize,
     /// Added to the variance.
     pub eps: f32,
-    /// `[T, C]`
+    /// `[T, G * N]`
     pub out: Buf,
 }
 
@@ -35,17 +38,26 @@ impl Operation for LayerNorm {
     fn check(&self, plan: &Plan) {
         same_shape(Self::NAME, plan, &[self.x, self.out]);
         let width = plan.buffer(self.x).width;
+        assert!(width.is_multiple_of(self.groups), "layer_norm: {} groups in {width}", self.groups);
         vector(Self::NAME, plan, self.weight, width);
         vector(Self::NAME, plan, self.bias, width);
     }
 
     fn reference(&self, m: &mut Machine) {
         let (weight, bias) = (m.values(self.weight), m.values(self.bias));
-        let out = normalize(m.buffer(self.x), &weight, &bias, 1, self.eps);
+        let n = weight.len() / self.groups;
+        let mut out = Vec::new();
+        for (g, group) in m.buffer(self.x).chunks_exact(n).enumerate() {
+            let mean = sum(group.iter().copied()) / n as f32;
+            let var = sum(group.iter().map(|x| (x - mean) * (x - mean))) / n as f32;
+            let scale = 1.0 / (var + self.eps).sqrt();
+            let at = g % self.groups * n;
+            out.extend((0..n).map(|i| (group[i] - mean) * scale * weight[at + i] + bias[at + i]));
+        }
         m.set(self.out, out);
     }
 
     fn parameters(&self) -> String {
-        format!("eps {:e}", self.eps)
+        format!("groups {}, eps {:e}", self.groups, self.eps)
     }
 }

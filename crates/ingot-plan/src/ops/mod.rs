@@ -11,7 +11,6 @@ mod bonus;
 mod embed;
 mod experts;
 mod glu;
-mod group_norm;
 mod layer_norm;
 mod linear;
 mod rms_norm;
@@ -29,7 +28,6 @@ pub use bonus::Bonus;
 pub use embed::Embed;
 pub use experts::{Experts, choose};
 pub use glu::{Gate, Glu};
-pub use group_norm::GroupNorm;
 pub use layer_norm::LayerNorm;
 pub use linear::{Activation, Linear, Part, round_to_q8};
 pub use rms_norm::RmsNorm;
@@ -112,8 +110,8 @@ macro_rules! ops {
 }
 
 ops!(
-    Add, Attention, Blend, Bonus, Embed, Experts, Glu, GroupNorm, LayerNorm, Linear, RmsNorm, Rope, RwkvKeys,
-    Select, StoreKv, TokenShift, Wkv7,
+    Add, Attention, Blend, Bonus, Embed, Experts, Glu, LayerNorm, Linear, RmsNorm, Rope, RwkvKeys, Select,
+    StoreKv, TokenShift, Wkv7,
 );
 
 /// Panics unless the buffers have the same rows and width.
