@@ -11,7 +11,7 @@
 //! length is believed only after as many bytes were found.
 
 use crate::{Error, Memory, Model, Result, Session};
-use ingot_format::NewFile;
+use ingot_format::{NewFile, map_file};
 use ingot_plan::{PAGE, Place};
 use std::fs;
 use std::io::Write;
@@ -53,7 +53,8 @@ fn section(out: &mut Vec<u8>, count: usize, bytes: impl IntoIterator<Item = u8>)
 }
 
 pub(crate) fn load(model: &Model, path: &Path) -> Result<(Session, String)> {
-    let bytes = fs::read(path).map_err(|source| Error::File { path: path.into(), source })?;
+    fs::metadata(path).map_err(|source| Error::File { path: path.into(), source })?;
+    let bytes = map_file(path).map_err(|e| bad(path, e))?; // a file of any size takes no memory
     let contents = parse(&bytes, model).map_err(|what| bad(path, what))?;
     let mut session = model.session()?;
     let mut runtime = model.runtime();
