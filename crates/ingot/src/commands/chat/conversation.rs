@@ -178,7 +178,7 @@ impl Conversation {
     pub fn load(&mut self, path: &Path) -> Result {
         let (session, notes) = Session::load(&self.model, path)?;
         self.messages = messages(&notes).ok_or_else(|| {
-            Failure::new(format!("{}: there is no conversation in this session", path.display()))
+            Failure::new(format!("{}: the saved session holds no conversation", path.display()))
                 .hint("it was perhaps saved by `ingot run`, which can continue it with --load")
         })?;
         self.session = session;
