@@ -44,6 +44,20 @@ impl Bytes {
         Some(Self { owner: self.owner.clone(), range: start..start + range.len() })
     }
 
+    /// Everything its owner has, and where in it these bytes begin.
+    pub fn whole(&self) -> (Self, usize) {
+        let len = self.owned().len();
+        (Self { owner: self.owner.clone(), range: 0..len }, self.range.start)
+    }
+
+    fn owned(&self) -> &[u8] {
+        match &self.owner {
+            Owner::Static(bytes) => bytes,
+            Owner::Shared(owner) => owner.as_ref().as_ref(),
+            Owner::Mapped(mapping) => mapping.bytes(),
+        }
+    }
+
     /// False once a part of the mapped file behind these bytes turned out to be
     /// gone: somebody truncated it, and what was read from there were zeros.
     /// Always true for bytes in memory. Ask after reading, not before.
@@ -58,12 +72,7 @@ impl Bytes {
 impl Deref for Bytes {
     type Target = [u8];
     fn deref(&self) -> &[u8] {
-        let all = match &self.owner {
-            Owner::Static(bytes) => bytes,
-            Owner::Shared(owner) => owner.as_ref().as_ref(),
-            Owner::Mapped(mapping) => mapping.bytes(),
-        };
-        &all[self.range.clone()]
+        &self.owned()[self.range.clone()]
     }
 }
 

@@ -1,6 +1,6 @@
 //! What every machine that runs plans looks like from above.
 
-use crate::{Plan, Step};
+use crate::{Plan, Step, Window};
 use ingot_format::DType;
 
 /// Runs a plan. Nothing above this trait knows on what.
@@ -22,6 +22,15 @@ pub trait Executor: Send {
     /// Runs one step; afterwards `logits` is `[O, vocab]`, a row for each of
     /// the step's outputs. A refused step changes nothing.
     fn run(&mut self, step: &Step, logits: &mut Vec<f32>) -> Result<(), ExecError>;
+
+    /// Runs several decode steps in one go, if the executor can draw tokens by
+    /// itself; `false`, and nothing is done, if it cannot. `token` is told every
+    /// token as it is drawn: (sequence, token). A sequence's row and all of its
+    /// tokens but the last are then part of its past, unless it came to an end
+    /// before the last step: then what is in its slot is undefined.
+    fn window(&mut self, _window: &Window, _token: &mut dyn FnMut(usize, u32)) -> Result<bool, ExecError> {
+        Ok(false)
+    }
 
     /// Copies one page or slot onto another of the same kind.
     fn copy(&mut self, from: Place, to: Place) -> Result<(), ExecError>;

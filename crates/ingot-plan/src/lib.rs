@@ -18,6 +18,7 @@ pub mod ops;
 mod plan;
 mod reference;
 mod step;
+mod window;
 
 pub use builder::{ExpertWeights, PlanBuilder, Projection};
 pub use executor::{ExecError, Executor, Place};
@@ -26,3 +27,4 @@ pub use ops::{Op, Uses};
 pub use plan::{Buf, BufferDecl, PAGE, Plan, Precision, Rows, StateDecl, StateId, WeightDecl, WeightId};
 pub use reference::Reference;
 pub use step::{Sequence, Step};
+pub use window::{Draw, Window};

@@ -123,7 +123,9 @@ impl Operation for Linear {
 pub fn round_to_q8(row: &mut [f32]) {
     for block in row.chunks_mut(32) {
         let max = block.iter().fold(0.0f32, |m, x| m.max(x.abs()));
-        let (scale, inverse) = if max > 0.0 { (max / 127.0, 127.0 / max) } else { (0.0, 0.0) };
+        // Values so small that the inverse overflows are as good as zero.
+        let inverse = 127.0 / max;
+        let (scale, inverse) = if inverse.is_finite() { (max / 127.0, inverse) } else { (0.0, 0.0) };
         for x in block {
             *x = (*x * inverse).round_ties_even() * scale;
         }
@@ -142,6 +144,9 @@ mod tests {
         let mut zeros = vec![0.0; 40];
         round_to_q8(&mut zeros);
         assert_eq!(zeros, [0.0; 40]);
+        let mut tiny = vec![1e-38; 3];
+        round_to_q8(&mut tiny);
+        assert_eq!(tiny, [0.0; 3]);
         let mut two_blocks = vec![1.0; 32];
         two_blocks.push(1000.0); // does not disturb the block before it
         round_to_q8(&mut two_blocks);
