@@ -3,6 +3,7 @@
 //!
 //! The conventions behind them are described in `tests/fixtures/README.md`.
 
+pub mod cases;
 mod compare;
 mod feed;
 

@@ -1,0 +1,117 @@
+//! Cutting a step into pieces that are each computed in one way.
+
+use crate::lower::Path;
+use ingot_plan::{Sequence, Step};
+use std::ops::Range;
+
+/// Most rows of a piece on the tile path: what a window server still takes for a
+/// short submission.
+const CHUNK: usize = 512;
+
+/// A part of a step.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Piece {
+    pub(super) step: Step,
+    pub(super) path: Path,
+    /// Which outputs of the whole step its outputs are.
+    pub(super) outputs: Vec<usize>,
+}
+
+/// The pieces of a step, in the order they have to be run.
+///
+/// Sequences of one row go together; longer ones are packed into pieces of at most
+/// [`CHUNK`] rows, cut where they do not fit.
+pub(super) fn pieces(step: &Step) -> Vec<Piece> {
+    let mut all = Vec::new();
+    let one = |s: &&Sequence| s.rows.len() == 1;
+    let singles: Vec<_> = step.sequences.iter().filter(one).map(|s| (s, s.rows.clone())).collect();
+    if !singles.is_empty() {
+        all.push(piece(step, Path::Vector, &singles));
+    }
+    let mut pending: Vec<(&Sequence, Range<usize>)> = Vec::new();
+    let mut rows = 0;
+    for s in step.sequences.iter().filter(|s| !one(s)) {
+        let mut start = s.rows.start;
+        while start < s.rows.end {
+            let end = s.rows.end.min(start + CHUNK - rows);
+            pending.push((s, start..end));
+            (rows, start) = (rows + end - start, end);
+            if rows == CHUNK {
+                all.push(piece(step, Path::Tile, &pending));
+                pending.clear();
+                rows = 0;
+            }
+        }
+    }
+    if !pending.is_empty() {
+        all.push(piece(step, Path::Tile, &pending));
+    }
+    all
+}
+
+/// The given rows of some sequences as a step of its own.
+fn piece(step: &Step, path: Path, parts: &[(&Sequence, Range<usize>)]) -> Piece {
+    let mut piece = Piece { step: Step::default(), path, outputs: Vec::new() };
+    for (s, rows) in parts {
+        let first = piece.step.tokens.len();
+        piece.step.tokens.extend_from_slice(&step.tokens[rows.clone()]);
+        for (i, &row) in step.outputs.iter().enumerate() {
+            if rows.contains(&(row as usize)) {
+                piece.outputs.push(i);
+                piece.step.outputs.push((first + row as usize - rows.start) as u32);
+            }
+        }
+        piece.step.sequences.push(Sequence {
+            rows: first..piece.step.tokens.len(),
+            past: s.past + rows.start - s.rows.start,
+            slot: s.slot,
+            pages: s.pages.clone(),
+        });
+    }
+    piece
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn step(lengths: &[usize]) -> Step {
+        let mut step = Step::default();
+        for (i, &n) in lengths.iter().enumerate() {
+            let first = step.tokens.len();
+            step.tokens.extend((first..first + n).map(|t| t as u32));
+            step.sequences.push(Sequence {
+                rows: first..first + n,
+                past: 10 * i,
+                slot: i as u32,
+                pages: vec![],
+            });
+            step.outputs.push((first + n - 1) as u32);
+        }
+        step
+    }
+
+    #[test]
+    fn rows_are_sorted_by_path() {
+        let whole = step(&[1, 3, 1]);
+        let [vector, tile] = &pieces(&whole)[..] else { panic!("two pieces") };
+        assert_eq!(
+            (vector.path, &vector.step.tokens[..], &vector.outputs[..]),
+            (Path::Vector, &[0, 4][..], &[0, 2][..])
+        );
+        assert_eq!(vector.step.sequences[1], Sequence { rows: 1..2, past: 20, slot: 2, pages: vec![] });
+        assert_eq!((tile.path, &tile.step.outputs[..], &tile.outputs[..]), (Path::Tile, &[2][..], &[1][..]));
+    }
+
+    #[test]
+    fn long_sequences_are_cut() {
+        let whole = step(&[2 * CHUNK + 1, 5]);
+        let all = pieces(&whole);
+        assert_eq!(all.iter().map(|p| p.step.rows()).collect::<Vec<_>>(), [CHUNK, CHUNK, 6]);
+        assert!(all.iter().all(|p| p.path == Path::Tile), "the last row alone stays on its path");
+        assert_eq!(all[2].step.sequences[0].past, 2 * CHUNK);
+        assert_eq!(all[2].outputs, [0, 1]);
+        let tokens: Vec<u32> = all.iter().flat_map(|p| p.step.tokens.clone()).collect();
+        assert_eq!(tokens, whole.tokens);
+    }
+}

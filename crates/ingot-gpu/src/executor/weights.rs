@@ -1,0 +1,143 @@
+//! The plan's weights on the device.
+//!
+//! Matrices stay as they lie in the file: in the mapping itself where the device
+//! shares the host's memory, else copied. Vectors are kept in f32.
+
+use crate::device::{Device, DeviceError};
+use ingot_format::{Bytes, Tensor};
+use ingot_plan::{Op, Plan, WeightId};
+use std::collections::BTreeSet;
+
+/// Alignment of a weight that is copied, and least alignment of one that is not.
+const ALIGN: usize = 256;
+const LEAST_ALIGN: usize = 32;
+/// Weights are copied into buffers of about this size, which every device can allocate.
+const CHUNK: usize = 1 << 30;
+
+pub(super) struct Weights<D: Device> {
+    buffers: Vec<D::Buffer>,
+    places: Vec<Place>,
+}
+
+/// A part of one of the buffers.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    pub(super) buffer: usize,
+    pub(super) at: usize,
+    pub(super) bytes: usize,
+}
+
+impl<D: Device> Weights<D> {
+    /// Puts all weights where the device can read them.
+    pub(super) fn new(
+        device: &D,
+        plan: &Plan,
+        tensors: &[Tensor],
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<Self, DeviceError> {
+        let matrices = matrices(plan);
+        let mut weights = Self { buffers: Vec::new(), places: Vec::new() };
+        let adopted = weights.adopt(device, tensors, &matrices)?;
+        let sizes: Vec<usize> = tensors
+            .iter()
+            .enumerate()
+            .map(|(i, t)| if matrices.contains(&i) { t.data().len() } else { 4 * t.len() })
+            .collect();
+        let copied = |i: &usize| adopted[*i].is_none();
+        let total: usize = (0..tensors.len()).filter(copied).map(|i| sizes[i]).sum();
+        let mut done = 0;
+        let mut places = adopted;
+        let mut pending: Vec<usize> = (0..tensors.len()).filter(|i| places[*i].is_none()).collect();
+        while !pending.is_empty() {
+            let mut bytes = 0;
+            let batch: Vec<usize> = pending
+                .iter()
+                .take_while(|&&i| {
+                    let fits = bytes == 0 || bytes + sizes[i] <= CHUNK;
+                    if fits {
+                        let at = bytes;
+                        places[i] = Some(Place { buffer: weights.buffers.len(), at, bytes: sizes[i] });
+                        bytes = (at + sizes[i]).next_multiple_of(ALIGN);
+                    }
+                    fits
+                })
+                .copied()
+                .collect();
+            pending.drain(..batch.len());
+            let buffer = device.alloc(bytes.max(1))?;
+            for i in batch {
+                let at = places[i].expect("just placed").at;
+                match matrices.contains(&i) {
+                    true => device.write(&buffer, at, tensors[i].data())?,
+                    false => device.write(&buffer, at, &floats(&tensors[i]))?,
+                }
+                done += sizes[i];
+                progress(done as u64, total as u64);
+            }
+            weights.buffers.push(buffer);
+        }
+        weights.places = places.into_iter().map(|p| p.expect("adopted or copied")).collect();
+        Ok(weights)
+    }
+
+    /// Takes matrices over in place where that is possible.
+    fn adopt(
+        &mut self,
+        device: &D,
+        tensors: &[Tensor],
+        matrices: &BTreeSet<usize>,
+    ) -> Result<Vec<Option<Place>>, DeviceError> {
+        let mut places = vec![None; tensors.len()];
+        if !device.info().shares_memory {
+            return Ok(places);
+        }
+        let mut files: Vec<(*const u8, Option<usize>)> = Vec::new();
+        for &i in matrices {
+            let (whole, at): (Bytes, usize) = tensors[i].data().whole();
+            if !(whole.as_ptr().addr() + at).is_multiple_of(LEAST_ALIGN) {
+                continue;
+            }
+            let known = files.iter().find(|(start, _)| *start == whole.as_ptr());
+            let buffer = match known {
+                Some((_, buffer)) => *buffer,
+                None => {
+                    let buffer = device.adopt(&whole)?.map(|b| {
+                        self.buffers.push(b);
+                        self.buffers.len() - 1
+                    });
+                    files.push((whole.as_ptr(), buffer));
+                    buffer
+                }
+            };
+            places[i] = buffer.map(|buffer| Place { buffer, at, bytes: tensors[i].data().len() });
+        }
+        Ok(places)
+    }
+
+    pub(super) fn place(&self, id: WeightId) -> Place {
+        self.places[id.index()]
+    }
+    pub(super) fn buffers(&self) -> &[D::Buffer] {
+        &self.buffers
+    }
+}
+
+/// Indices of the weights that are read as they are stored: tables and matrices.
+/// All others are vectors.
+fn matrices(plan: &Plan) -> BTreeSet<usize> {
+    let of = |op: &Op| -> Vec<WeightId> {
+        match op {
+            Op::Embed(op) => vec![op.table],
+            Op::Linear(op) => op.parts.iter().map(|p| p.weight).collect(),
+            Op::Experts(op) => vec![op.gate, op.up, op.down],
+            _ => Vec::new(),
+        }
+    };
+    plan.ops().iter().flat_map(of).map(|id| id.index()).collect()
+}
+
+fn floats(tensor: &Tensor) -> Vec<u8> {
+    let mut values = vec![0.0f32; tensor.len()];
+    tensor.dtype().dequantize(tensor.data(), &mut values);
+    values.iter().flat_map(|x| x.to_le_bytes()).collect()
+}

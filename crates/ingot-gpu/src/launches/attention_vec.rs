@@ -1,0 +1,85 @@
+//! Attention of single rows, in chunks of positions that are put together by a
+//! second launch where there are several.
+
+use super::{Shape, Target, cache};
+use crate::launch::{Kernel, Launch, Operand, What};
+use ingot_plan::Plan;
+use ingot_plan::ops::Attention;
+
+/// Positions of a chunk, as in the kernels.
+const CHUNK: usize = 256;
+
+/// Chunks that there is room for. A power of two, so that a growing context
+/// rarely needs other launches; the result does not depend on it.
+fn chunks(shape: Shape) -> usize {
+    shape.context.div_ceil(CHUNK).next_power_of_two()
+}
+
+/// Bytes of the partial results of a step; 0 if there are none.
+pub fn partial_bytes(plan: &Plan, shape: Shape, op: &Attention) -> usize {
+    let width = plan.buffer(op.q).width;
+    match chunks(shape) {
+        1 => 0,
+        chunks => 4 * shape.rows * chunks * (width + 2 * op.heads),
+    }
+}
+
+/// The launches of an attention for few rows; `partials` is scratch memory of
+/// [`partial_bytes`].
+///
+/// # Panics
+/// If the cache type does not support the head size, see [`cache::supports`].
+pub fn attention_vec(
+    plan: &Plan,
+    shape: Shape,
+    target: Target,
+    op: &Attention,
+    partials: u32,
+) -> Vec<Launch> {
+    let (n, group, chunks) = (plan.buffer(op.q).width / op.heads, op.heads / op.kv_heads, chunks(shape));
+    assert!(cache::supports(target.cache, n), "attention: heads of {n} in {:?}", target.cache);
+    // As many heads share keys and values as there are registers for their sums.
+    let together = group.next_power_of_two().min(if n > 128 { 4 } else { 8 });
+    let (out, rows) = (What::from(op.out), shape.rows as u32);
+    // A window beyond all positions is none.
+    let window = op.window.filter(|&w| u32::try_from(w).is_ok()).unwrap_or(0);
+    let vec = Launch {
+        kernel: Kernel::new("attention_vec")
+            .option("CACHE", cache::option(target.cache))
+            .option("HEADS", together as i64)
+            .uint("N", n)
+            .uint("KV_HEADS", op.kv_heads)
+            .uint("GROUP", group)
+            .float("SCALE", op.scale)
+            .uint("WINDOW", window)
+            .uint("ONE_CHUNK", usize::from(chunks == 1))
+            .uint("LANES", (n / 8).next_power_of_two()),
+        operands: vec![
+            Operand::read(op.q.into()),
+            Operand::read(op.cache.into()),
+            Operand::read(What::Step),
+            // Of the chunks that there is room for, those with positions are written.
+            if chunks == 1 { Operand::write(out) } else { Operand::update(What::Scratch(partials)) },
+        ],
+        grid: [(op.kv_heads * group.div_ceil(together)) as u32, chunks as u32, rows],
+        threads: 256,
+    };
+    if chunks == 1 {
+        return vec![vec];
+    }
+    let merge = Launch {
+        kernel: Kernel::new("attention_merge")
+            .uint("N", n)
+            .uint("HEADS", op.heads)
+            .uint("CHUNKS", chunks)
+            .uint("WINDOW", window),
+        operands: vec![
+            Operand::read(What::Scratch(partials)),
+            Operand::read(What::Step),
+            Operand::write(out),
+        ],
+        grid: [op.heads as u32, rows, 1],
+        threads: 256,
+    };
+    vec![vec, merge]
+}

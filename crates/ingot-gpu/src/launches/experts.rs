@@ -1,0 +1,89 @@
+//! Mixture of experts: `expert_choose`, `experts_up` (gate and up with the gate's
+//! function), `experts_down` (down, weighted and summed). Row by row; of the
+//! experts' weights only those of the chosen ones are read.
+
+use super::Target;
+use super::block_types::{UnsupportedType, align, block};
+use super::linear_vec::{Geometry, Matrix, SIMDGROUPS, inputs_option};
+use crate::launch::{Kernel, Launch, Operand, What};
+use ingot_plan::Plan;
+use ingot_plan::ops::Experts;
+
+/// Bytes of the two pieces of scratch memory that [`experts`] needs for `rows` rows:
+/// the choice, and the hidden values of the chosen experts.
+pub fn experts_scratch(plan: &Plan, op: &Experts, rows: usize) -> [usize; 2] {
+    let hidden = plan.weight(op.up).shape[1];
+    [8 * rows * op.chosen, 4 * rows * op.chosen * hidden]
+}
+
+/// The launches, one after the other. `out` is what the op writes, plus `residual`.
+pub fn experts(
+    plan: &Plan,
+    target: &Target,
+    op: &Experts,
+    residual: Option<What>,
+    out: What,
+    rows: usize,
+    scratch: [u32; 2],
+) -> Result<Vec<Launch>, UnsupportedType> {
+    let [choice, hidden] = scratch.map(What::Scratch);
+    let [gate, up, down] = [op.gate, op.up, op.down].map(|id| Matrix::of(plan, id));
+    let choose = Launch {
+        kernel: Kernel::new("expert_choose").uint("EXPERTS", op.experts).uint("CHOSEN", op.chosen),
+        operands: vec![Operand::read(op.router.into()), Operand::write(choice)],
+        grid: [rows as u32, 1, 1],
+        threads: 32,
+    };
+    let threads = 32 * SIMDGROUPS as u32;
+    let kernel = |name, g: &Geometry, m: &Matrix| {
+        Kernel::new(name)
+            .option("ROWS", g.rows as i64)
+            .option("SIMDGROUPS", SIMDGROUPS as i64)
+            .option("INPUTS", inputs_option(op.inputs))
+            .option("MAXCOLS", g.piece as i64)
+            .uint("CHOSEN", op.chosen)
+            .uint("SPLIT", m.split(op.inputs))
+            .uint("STRIDE", g.groups[0])
+    };
+    let typed = |kernel: Kernel, n: usize, m: &Matrix| -> Result<Kernel, UnsupportedType> {
+        let kernel = kernel.option(format!("P{n}_BLOCK"), block(m.dtype)?);
+        Ok(kernel.option(format!("P{n}_ALIGN"), align(m.dtype, m.cols)))
+    };
+
+    // What rounds the input is the type of either, so the geometry is made for both.
+    let both = [gate, up];
+    let g = Geometry::of(&both, both[0].cols, target, op.inputs, true, rows * op.chosen);
+    let [gate, up] = &both;
+    let kernel_up = kernel("experts_up", &g, gate).uint("HIDDEN", gate.rows).uint("WIDTH", gate.cols);
+    let up_launch = Launch {
+        kernel: typed(typed(kernel_up, 0, gate)?, 1, up)?,
+        operands: vec![
+            Operand::read(op.gate.into()),
+            Operand::read(op.up.into()),
+            Operand::read(op.x.into()),
+            Operand::read(choice),
+            Operand::write(hidden),
+        ],
+        grid: [g.groups[0] as u32, op.chosen as u32, rows as u32],
+        threads,
+    };
+
+    let down = [down];
+    let g = Geometry::of(&down, op.chosen * down[0].cols, target, op.inputs, false, rows);
+    let [down] = &down;
+    let kernel_down = kernel("experts_down", &g, down).option("RESIDUAL", residual.is_some());
+    let empty = || Operand { range: Some(0..0), ..Operand::read(hidden) };
+    let down_launch = Launch {
+        kernel: typed(kernel_down.uint("WIDTH", down.rows).uint("HIDDEN", down.cols), 0, down)?,
+        operands: vec![
+            Operand::read(op.down.into()),
+            Operand::read(hidden),
+            Operand::read(choice),
+            residual.map_or_else(empty, Operand::read),
+            Operand::write(out),
+        ],
+        grid: [g.groups[0] as u32, rows as u32, 1],
+        threads,
+    };
+    Ok(vec![choose, up_launch, down_launch])
+}

@@ -1,0 +1,78 @@
+//! One file per kernel: the options, constants, buffers and geometry it is
+//! launched with. Geometry that depends on the shape is a small table beside it.
+
+pub mod advance;
+pub mod attention_tile;
+pub mod attention_vec;
+pub mod block_types;
+pub mod bonus;
+pub mod cache;
+pub mod elementwise;
+pub mod embed;
+pub mod experts;
+pub mod linear_tile;
+pub mod linear_vec;
+pub mod norm;
+pub mod pack;
+pub mod rope_store;
+pub mod rwkv7;
+pub mod rwkv7_mix;
+pub mod rwkv_keys;
+pub mod sample;
+pub mod select;
+pub mod shift;
+pub mod wkv7;
+
+use crate::launch::{Operand, What};
+use ingot_format::DType;
+use ingot_plan::WeightId;
+
+/// The step that launches are made for: sizes, not contents.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Shape {
+    /// Token rows, T.
+    pub rows: usize,
+    /// Rows whose logits are wanted, O.
+    pub outputs: usize,
+    /// Sequences, S.
+    pub sequences: usize,
+    /// No sequence has more positions than this at the end of the step.
+    pub context: usize,
+}
+
+/// What the launches are made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// Cores that hold threadgroups.
+    pub cores: usize,
+    /// How keys and values are stored: F16, F32 or Q8_0.
+    pub cache: DType,
+    /// Tiles of f32 instead of f16 in prefill.
+    pub exact: bool,
+}
+
+/// A norm that is worked into the launch that reads its result.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Norm {
+    /// `x / sqrt(mean(x^2) + eps) * weight` over the row.
+    Rms {
+        /// `[C]`, F32
+        weight: WeightId,
+        /// Added to the mean square.
+        eps: f32,
+    },
+    /// `(x - mean) / sqrt(var + eps) * weight + bias` over the row.
+    Layer {
+        /// `[C]`, F32
+        weight: WeightId,
+        /// `[C]`, F32
+        bias: WeightId,
+        /// Added to the variance.
+        eps: f32,
+    },
+}
+
+/// The operand of a kernel that this launch of it does not touch.
+fn unused() -> Operand {
+    Operand { range: Some(0..0), ..Operand::read(What::Step) }
+}

@@ -1,0 +1,86 @@
+//! Rows of activations as matrix units want them, with the norm or the gate that
+//! comes before.
+
+use super::{Norm, Shape, Target};
+use crate::launch::{Kernel, Launch, Operand, What};
+use ingot_plan::ops::Gate;
+
+/// Most inputs of one launch.
+pub const MOST_INPUTS: usize = 6;
+
+/// Values of a row are a multiple of this; the twin is `kernels/include/packed.h`.
+const STEP: usize = 32;
+/// Bytes before a row's values.
+const HEADER: usize = 32;
+/// Most threads of a threadgroup, which packs a row.
+const THREADS: usize = 256;
+
+/// What is packed.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Input {
+    /// Equally wide inputs `[T, width]`, each packed for itself.
+    Rows(Vec<What>),
+    /// `f(gate) * up`
+    Glu {
+        /// `[T, width]`
+        gate: What,
+        /// `[T, width]`
+        up: What,
+        /// The function of the gate.
+        f: Gate,
+    },
+}
+
+/// Bytes of packed rows.
+pub fn packed_bytes(rows: usize, width: usize, exact: bool) -> usize {
+    let value = if exact { 4 } else { 2 };
+    rows * (HEADER + value * width.next_multiple_of(STEP))
+}
+
+/// Packs all rows of the step, each input to a scratch of [`packed_bytes`].
+///
+/// # Panics
+/// If there are not as many places as inputs, none, or more than [`MOST_INPUTS`].
+pub fn pack(
+    shape: &Shape,
+    target: &Target,
+    width: usize,
+    input: &Input,
+    norm: Option<Norm>,
+    to: &[u32],
+) -> Launch {
+    let (xs, outs) = match input {
+        Input::Rows(xs) => (xs.clone(), xs.len()),
+        Input::Glu { gate, up, f: Gate::Silu } => (vec![*gate, *up], 1),
+    };
+    assert!((1..=MOST_INPUTS).contains(&outs) && outs == to.len(), "pack: {input:?} to {to:?}");
+    let unused = super::unused();
+    let (kind, weight, bias, eps) = match norm {
+        None => (0, None, None, 0.0),
+        Some(Norm::Rms { weight, eps }) => (1, Some(weight), None, eps),
+        Some(Norm::Layer { weight, bias, eps }) => (2, Some(weight), Some(bias), eps),
+    };
+    let threads = width.div_ceil(4).next_multiple_of(32).min(THREADS);
+    let kernel = Kernel::new("pack")
+        .option("NORM", kind)
+        .option("GLU", matches!(input, Input::Glu { .. }))
+        .option("TILE_F32", target.exact)
+        .uint("WIDTH", width)
+        .uint("THREADS", threads)
+        .float("EPS", eps);
+    let bytes = packed_bytes(shape.rows, width, target.exact);
+    let written = |&to: &u32| Operand { range: Some(0..bytes), ..Operand::write(What::Scratch(to)) };
+    let fill =
+        |some: Vec<Operand>| some.into_iter().chain(std::iter::repeat(unused.clone())).take(MOST_INPUTS);
+    let vector =
+        |id: Option<_>| id.map_or(unused.clone(), |id: ingot_plan::WeightId| Operand::read(id.into()));
+    let operands = fill(xs.into_iter().map(Operand::read).collect())
+        .chain([vector(weight), vector(bias)])
+        .chain(fill(to.iter().map(written).collect()));
+    Launch {
+        kernel,
+        operands: operands.collect(),
+        grid: [shape.rows as u32, outs as u32, 1],
+        threads: threads as u32,
+    }
+}

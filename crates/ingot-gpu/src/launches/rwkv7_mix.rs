@@ -1,0 +1,53 @@
+//! RWKV-7's time mix from the projections to the gated output, in one launch.
+
+use super::Shape;
+use super::rwkv7::{self, absent};
+use crate::launch::{Launch, Operand, What};
+use ingot_plan::ops::{Blend, Bonus, LayerNorm, RwkvKeys, Wkv7};
+use ingot_plan::{Buf, Plan};
+
+/// The ops that the launch stands for. Each reads what the one before it wrote.
+#[derive(Clone, Copy, Debug)]
+pub struct Mix<'a> {
+    /// Makes the value; it comes as it is if absent.
+    pub blend: Option<&'a Blend>,
+    /// Makes decay and keys.
+    pub keys: &'a RwkvKeys,
+    /// The recurrence.
+    pub wkv: &'a Wkv7,
+    /// Its output's norm, a group per head.
+    pub norm: &'a LayerNorm,
+    /// Bonus and gate.
+    pub bonus: &'a Bonus,
+    /// Where the blended value goes if somebody else reads it.
+    pub v_out: Option<What>,
+}
+
+/// The launch for all heads and sequences.
+///
+/// # Panics
+/// If the heads are not [supported](rwkv7::supports), or a value that is not
+/// blended is asked for.
+pub fn rwkv7_mix(plan: &Plan, shape: &Shape, m: &Mix) -> Launch {
+    assert!(m.blend.is_some() || m.v_out.is_none(), "rwkv7_mix: nothing to store");
+    let (width, heads) = (plan.buffer(m.bonus.out).width, m.wkv.heads);
+    let kernel = rwkv7::kernel("rwkv7_mix", width, heads)
+        .option("BLEND", m.blend.is_some())
+        .option("V_OUT", m.v_out.is_some())
+        .float("EPS", m.norm.eps);
+    let v = m.blend.map_or(m.wkv.v, |b| b.from);
+    let blended = [m.blend.map(|b| b.to), m.blend.map(|b| b.by)];
+    let buffers = [m.wkv.r, m.keys.w, m.keys.k, v, m.keys.a, m.bonus.g].map(Some);
+    let weights = [m.keys.k_k, m.keys.k_a, m.bonus.r_k, m.norm.weight, m.norm.bias];
+    let read = |b: &Option<Buf>| b.map_or(absent(), |b| Operand::read(b.into()));
+    let mut operands: Vec<Operand> = buffers.iter().chain(&blended).map(read).collect();
+    operands.extend(weights.iter().map(|&w| Operand::read(w.into())));
+    operands.extend([
+        Operand::read(What::Step),
+        Operand::update(m.wkv.state.into()),
+        Operand::write(m.bonus.out.into()),
+        m.v_out.map_or(absent(), Operand::write),
+    ]);
+    let grid = [heads as u32, shape.sequences as u32, 1];
+    Launch { kernel, operands, grid, threads: rwkv7::threads(width / heads) }
+}

@@ -1,0 +1,144 @@
+//! Single launches on a device, their operands filled by hand.
+
+use ingot_gpu::device::{Bound, Device, Recorded};
+use ingot_gpu::launch::{Launch, What};
+use ingot_plan::{Sequence, Step};
+use std::collections::HashMap;
+
+/// A device with the memory of some operands.
+pub struct Bench<D: Device> {
+    device: D,
+    memory: HashMap<What, (D::Buffer, usize)>,
+}
+
+impl<D: Device> Bench<D> {
+    pub fn new(device: D) -> Self {
+        Self { device, memory: HashMap::new() }
+    }
+
+    /// Memory with these values.
+    pub fn put(&mut self, what: impl Into<What>, values: &[f32]) {
+        self.bytes(what.into(), &values.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<_>>());
+    }
+
+    /// Memory for `len` values, which are undefined.
+    pub fn room(&mut self, what: impl Into<What>, len: usize) {
+        let buffer = self.device.alloc(4 * len).unwrap();
+        self.memory.insert(what.into(), (buffer, 4 * len));
+    }
+
+    /// The step buffer.
+    pub fn step(&mut self, step: &Step) {
+        let words = step_words(step);
+        self.bytes(What::Step, &words.iter().flat_map(|w| w.to_le_bytes()).collect::<Vec<_>>());
+    }
+
+    /// Memory with these bytes.
+    pub fn bytes(&mut self, what: What, bytes: &[u8]) {
+        let buffer = self.device.alloc(bytes.len()).unwrap();
+        self.device.write(&buffer, 0, bytes).unwrap();
+        self.memory.insert(what, (buffer, bytes.len()));
+    }
+
+    pub fn get(&self, what: impl Into<What>) -> Vec<f32> {
+        let bytes = self.get_bytes(what);
+        bytes.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect()
+    }
+
+    pub fn get_bytes(&self, what: impl Into<What>) -> Vec<u8> {
+        let (buffer, len) = &self.memory[&what.into()];
+        let mut bytes = vec![0; *len];
+        self.device.read(buffer, 0, &mut bytes).unwrap();
+        bytes
+    }
+
+    /// Runs launches one after the other.
+    pub fn run(&mut self, launches: &[Launch]) {
+        let compile = |l: &Launch| self.device.compile(&l.kernel).unwrap_or_else(|e| panic!("{e}"));
+        let pipelines: Vec<D::Pipeline> = launches.iter().map(compile).collect();
+        let bound = |l: &Launch| {
+            let bind = |o: &ingot_gpu::launch::Operand| {
+                let (buffer, len) = &self.memory[&o.what];
+                let range = o.range.clone().unwrap_or(0..*len);
+                Bound { buffer, at: range.start, bytes: range.len(), access: o.access }
+            };
+            l.operands.iter().map(bind).collect()
+        };
+        let recorded: Vec<Recorded<D>> = launches
+            .iter()
+            .zip(&pipelines)
+            .enumerate()
+            .map(|(i, (l, pipeline))| Recorded {
+                pipeline,
+                operands: bound(l),
+                grid: l.grid,
+                threads: l.threads,
+                after: i.checked_sub(1).into_iter().collect(),
+            })
+            .collect();
+        let recording = self.device.record(&recorded).unwrap_or_else(|e| panic!("{e}"));
+        let fence = self.device.submit(&recording).unwrap_or_else(|e| panic!("{e}"));
+        self.device.wait(fence).unwrap_or_else(|e| panic!("{e}"));
+    }
+}
+
+/// The step buffer's words (`kernels/include/step.h`).
+fn step_words(step: &Step) -> Vec<u32> {
+    let (rows, sequences) = (step.rows(), step.sequences.len());
+    let tables = [8, 8 + 4 * rows, 8 + 4 * (rows + sequences), 8 + 4 * (rows + sequences) + rows];
+    let pages = step.sequences.iter().map(|s| s.pages.len()).max().unwrap_or(0);
+    let counts = [rows, step.outputs.len(), sequences, pages];
+    let mut words: Vec<u32> = counts.iter().chain(&tables).map(|&x| x as u32).collect();
+    for (i, s) in step.sequences.iter().enumerate() {
+        for (position, t) in (s.past..).zip(s.rows.clone()) {
+            words.extend([step.tokens[t], position as u32, i as u32, 0]);
+        }
+    }
+    for s in &step.sequences {
+        words.extend([s.rows.start as u32, s.rows.len() as u32, s.past as u32, s.slot]);
+    }
+    words.extend(&step.outputs);
+    words.resize(tables[3], 0);
+    for s in &step.sequences {
+        words.extend(&s.pages);
+        words.resize(words.len() + pages - s.pages.len(), 0);
+    }
+    words.push(0);
+    words
+}
+
+/// A step with sequences of these (slot, rows).
+pub fn sequences(of: &[(u32, usize)]) -> Step {
+    let mut step = Step::default();
+    for &(slot, n) in of {
+        let first = step.tokens.len();
+        step.tokens.resize(first + n, 0);
+        step.sequences.push(Sequence { rows: first..first + n, past: 0, slot, pages: Vec::new() });
+    }
+    step
+}
+
+/// Reproducible numbers.
+pub struct Random(pub u64);
+
+impl Random {
+    /// Roughly normal values with this spread around `middle`.
+    pub fn values(&mut self, n: usize, middle: f32, spread: f32) -> Vec<f32> {
+        (0..n).map(|_| middle + spread * (0..4).map(|_| self.unit() - 0.5).sum::<f32>() * 1.7).collect()
+    }
+
+    fn unit(&mut self) -> f32 {
+        self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        (self.0 >> 40) as f32 / (1 << 24) as f32
+    }
+}
+
+/// Panics unless all values are near what is expected, relative to the largest.
+pub fn assert_near(what: &str, got: &[f32], expected: &[f64], limit: f64) {
+    assert_eq!(got.len(), expected.len(), "{what}");
+    let largest = expected.iter().fold(1e-30f64, |m, x| m.max(x.abs()));
+    for (i, (&g, &e)) in got.iter().zip(expected).enumerate() {
+        let off = (f64::from(g) - e).abs() / largest;
+        assert!(off <= limit, "{what}: value {i} is {g:e}, expected {e:e}; off by {off:e} of {largest:e}");
+    }
+}

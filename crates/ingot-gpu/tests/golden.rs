@@ -1,0 +1,184 @@
+//! Every golden file on a GPU executor: on the simulator, or on the device that
+//! `INGOT_TEST_DEVICE` names (`cuda`, `cuda:1`, `metal`).
+
+mod common;
+
+use common::executor;
+use ingot_format::DType;
+use ingot_golden::{Difference, Feeder, Golden, compare};
+use ingot_gpu::GpuOptions;
+use ingot_plan::{PAGE, Place, Precision, Sequence, Step};
+
+/// Runs a golden file; checks the greedy text as far as the margins decide it.
+fn run(golden: &Golden, precision: Precision, options: &GpuOptions) -> Difference {
+    let mut executor = executor(golden.load(precision), options);
+    let mut feeder = Feeder::new(&mut *executor);
+    let logits = feeder.feed(&golden.prompt, 512);
+    let d = compare(&logits, &golden.logits);
+    let decided = golden.margins.iter().take_while(|m| **m > 2.0 * d.max_abs).count();
+    let greedy = feeder.greedy(&logits, decided);
+    assert_eq!(greedy, golden.greedy[..decided], "{}", golden.name);
+    d
+}
+
+#[test]
+fn float_activations_and_f32_cache() {
+    for golden in Golden::all() {
+        let d = run(&golden, Precision::F32, &GpuOptions { cache: DType::F32, exact: true });
+        assert!(d.max_abs < 1e-3, "{}: {d:?}", golden.name);
+    }
+}
+
+#[test]
+fn half_tiles_and_f16_cache() {
+    for golden in Golden::all() {
+        let d = run(&golden, Precision::F32, &GpuOptions { cache: DType::F16, exact: false });
+        assert!(d.max_abs < 3e-2, "{}: {d:?}", golden.name);
+    }
+}
+
+/// What runs by default where there are 8-bit dot products; fed token by token, so
+/// that all of it goes through them. The error may not be much above llama.cpp's.
+#[test]
+fn eight_bit_activations() {
+    let mut compared = 0;
+    for golden in Golden::all() {
+        let mut executor = executor(golden.load(Precision::Q8), &GpuOptions::default());
+        let logits = Feeder::new(&mut *executor).feed(&golden.prompt, 1);
+        let d = compare(&logits, &golden.logits);
+        assert!(d.rel_rms < 0.08, "{}: {d:?}", golden.name);
+        if let Some(peer) = golden.peer_rel_rms {
+            assert!(d.rel_rms <= peer * 4.0 / 3.0, "{}: {d:?}, llama.cpp {peer}", golden.name);
+            compared += 1;
+        }
+    }
+    assert!(compared >= 35, "only {compared} files compared with llama.cpp");
+}
+
+#[test]
+fn recurrent_state() {
+    let mut compared = 0;
+    for golden in Golden::all() {
+        let Some(expected) = &golden.state else { continue };
+        for chunk in [1, 7, 64] {
+            let mut executor =
+                executor(golden.load(Precision::F32), &GpuOptions { cache: DType::F32, exact: true });
+            Feeder::new(&mut *executor).feed(&golden.prompt, chunk);
+            let bytes = executor.read(Place::Slot(0)).unwrap();
+            let state: Vec<f32> = bytes.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
+            let d = compare(&state, expected);
+            assert!(d.max_abs < 1e-3, "{} in chunks of {chunk}: {d:?}", golden.name);
+            compared += 1;
+        }
+    }
+    assert!(compared >= 15, "only {compared} states compared");
+}
+
+/// Three sequences of different lengths, first their prompts and then some decoded
+/// tokens, alone and together: the same bits.
+#[test]
+fn company_changes_nothing() {
+    for golden in Golden::all() {
+        // One file of each family and kind of types is enough.
+        if !["llama-k-q4_k_m", "qwen3-s-q8_0", "mistral-sw16-s-f16", "qwen3moe-k-q4_k_m", "rwkv7-k-q4_k_m"]
+            .contains(&golden.name.as_str())
+        {
+            continue;
+        }
+        let lengths = [5, 1, 17];
+        let prompts: Vec<&[u32]> =
+            [0, 9, 20].iter().zip(lengths).map(|(&at, n)| &golden.prompt[at..at + n]).collect();
+        let mut alone = Vec::new();
+        for prompt in &prompts {
+            let mut executor = executor(golden.load(Precision::Q8), &GpuOptions::default());
+            let mut feeder = Feeder::new(&mut *executor);
+            let first = feeder.feed(prompt, 512);
+            let next: Vec<f32> = [3, 1].iter().flat_map(|&t| feeder.feed(&[t], 1)).collect();
+            alone.push([first, next].concat());
+        }
+        let mut executor = executor(golden.load(Precision::Q8), &GpuOptions::default());
+        let mut together = vec![Vec::new(); prompts.len()];
+        executor.reserve(prompts.len(), prompts.len()).unwrap();
+        (0..prompts.len()).for_each(|slot| executor.clear_slot(slot as u32).unwrap());
+        let vocab = executor.plan().vocab();
+        let mut past = [0; 3];
+        for inputs in [prompts.clone(), vec![&[3][..]; 3], vec![&[1][..]; 3]] {
+            let step = join(&inputs, &past);
+            let mut logits = Vec::new();
+            executor.run(&step, &mut logits).unwrap();
+            for (i, s) in step.sequences.iter().enumerate() {
+                together[i].extend_from_slice(&logits[s.rows.start * vocab..s.rows.end * vocab]);
+                past[i] += s.rows.len();
+            }
+        }
+        for (i, (alone, together)) in alone.iter().zip(&together).enumerate() {
+            let bits = |x: &Vec<f32>| x.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+            assert!(bits(alone) == bits(together), "{}: sequence {i}", golden.name);
+        }
+    }
+}
+
+/// One step of several sequences, each with a page and a slot of its own and all
+/// logits wanted.
+fn join(inputs: &[&[u32]], past: &[usize]) -> Step {
+    let mut step = Step::default();
+    for (i, tokens) in inputs.iter().enumerate() {
+        let first = step.tokens.len();
+        step.tokens.extend_from_slice(tokens);
+        assert!(past[i] + tokens.len() <= PAGE);
+        step.sequences.push(Sequence {
+            rows: first..step.tokens.len(),
+            past: past[i],
+            slot: i as u32,
+            pages: vec![i as u32],
+        });
+    }
+    step.outputs = (0..step.tokens.len() as u32).collect();
+    step
+}
+
+/// How a prompt is cut changes nothing, as long as no piece is a single row.
+#[test]
+fn pieces_change_nothing() {
+    for golden in Golden::all() {
+        if !["llama-k-q4_k_m", "qwen2-s-q8_0", "rwkv7-s-f16"].contains(&golden.name.as_str()) {
+            continue;
+        }
+        let feed = |chunk| {
+            let mut executor = executor(golden.load(Precision::Q8), &GpuOptions::default());
+            Feeder::new(&mut *executor).feed(&golden.prompt, chunk)
+        };
+        let whole: Vec<u32> = feed(48).iter().map(|x| x.to_bits()).collect();
+        for chunk in [3, 16, 46] {
+            let cut: Vec<u32> = feed(chunk).iter().map(|x| x.to_bits()).collect();
+            assert!(cut == whole, "{} in pieces of {chunk}", golden.name);
+        }
+    }
+}
+
+/// Host synchronisations, submissions and launches of a decode step.
+#[test]
+fn one_submission_a_step() {
+    for (name, most) in [("llama-k-q4_k_m", 7), ("qwen3-s-q8_0", 7), ("rwkv7-k-q4_k_m", 10)] {
+        let golden = Golden::all().into_iter().find(|g| g.name == name).unwrap();
+        let model = golden.load(Precision::Q8);
+        let layers = model.info.layers;
+        let mut executor = executor(model, &GpuOptions::default());
+        Feeder::new(&mut *executor).feed(&golden.prompt[..3], 512);
+        executor.take_counts();
+        let step = Step::single(&golden.prompt[3..4], 3, 0, &[0]);
+        executor.run(&step, &mut Vec::new()).unwrap();
+        let counts = executor.take_counts();
+        assert_eq!((counts.steps, counts.submissions, counts.waits), (1, 1, 1), "{name}");
+        let described = executor.describe(&step).unwrap();
+        assert_eq!(counts.launches as usize, described.len());
+        for layer in 0..layers {
+            let launches = described.iter().filter(|d| d.layer == Some(layer)).count();
+            assert!(launches <= most, "{name}: {launches} launches in layer {layer}");
+        }
+        // No launch without a purpose: its results are read, or they are logits or state.
+        let needed: Vec<usize> = described.iter().flat_map(|d| d.after.clone()).collect();
+        let idle = (0..described.len() - 1).filter(|i| !needed.contains(i)).count();
+        assert_eq!(idle, 0, "{name}: {described:#?}");
+    }
+}

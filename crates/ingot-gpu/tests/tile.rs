@@ -1,0 +1,495 @@
+//! Packed activations, products on tiles and tiled attention against plain loops in f64.
+
+#[allow(dead_code, reason = "other tests use the rest")]
+mod bench;
+
+use bench::{Bench, Random};
+use ingot_format::{Bytes, DType, Tensor};
+use ingot_gpu::launch::What;
+use ingot_gpu::launches::attention_tile::attention_tile;
+use ingot_gpu::launches::cache::page_bytes;
+use ingot_gpu::launches::linear_tile::{Part, linear_tile};
+use ingot_gpu::launches::pack::{Input, pack, packed_bytes};
+use ingot_gpu::launches::{Norm, Shape, Target};
+use ingot_gpu::sim::{Options, SimDevice};
+use ingot_plan::ops::{Activation, Attention, Gate};
+use ingot_plan::{Buf, Op, PAGE, Plan, PlanBuilder, Precision, Sequence, Step, WeightId};
+
+const EPS: f32 = 1e-5;
+const RESIDUAL: What = What::Scratch(100);
+
+fn new_bench(seed: u64) -> Bench<SimDevice> {
+    Bench::new(SimDevice::with(Options { seed, ..Options::default() }).unwrap())
+}
+
+fn f32_bytes(values: &[f32]) -> Vec<u8> {
+    values.iter().flat_map(|x| x.to_le_bytes()).collect()
+}
+
+/// A product: type, rows, columns, which of the inputs, bias, activation.
+#[derive(Clone, Copy)]
+struct P(DType, usize, usize, u32, bool, Activation);
+
+fn plain(dtype: DType, rows: usize, cols: usize) -> P {
+    P(dtype, rows, cols, 0, false, Activation::Identity)
+}
+
+#[derive(Clone)]
+struct Case {
+    parts: Vec<P>,
+    tokens: usize,
+    /// 0 none, 1 RMS, 2 layer
+    norm: usize,
+    glu: bool,
+    residual: bool,
+    exact: bool,
+    cores: usize,
+    launches: usize,
+}
+
+fn case(parts: &[P], tokens: usize) -> Case {
+    let parts = parts.to_vec();
+    Case { parts, tokens, norm: 0, glu: false, residual: false, exact: false, cores: 4, launches: 1 }
+}
+
+/// Rows of all kinds: usual, beyond the range of half, far below it, equal, zero, one outlier.
+fn activations(random: &mut Random, rows: usize, cols: usize) -> Vec<f32> {
+    let mut values = random.values(rows * cols, 0.1, 1.0);
+    for (t, row) in values.chunks_exact_mut(cols).enumerate() {
+        let change: fn(usize, f32) -> f32 = match t % 7 {
+            1 => |_, x| 3e7 * x,
+            2 => |_, x| 1e-9 * x,
+            3 => |_, _| 0.7,
+            4 => |_, _| 0.0,
+            5 => |i, x| if i == 3 { 900.0 } else { x },
+            _ => |_, x| x,
+        };
+        row.iter_mut().enumerate().for_each(|(i, x)| *x = change(i, *x));
+    }
+    values
+}
+
+impl Case {
+    /// Runs the case and compares every value; all outputs, one after the other.
+    fn check(&self) -> Vec<f32> {
+        let mut random = Random(7);
+        let mut bench = new_bench(self.tokens as u64);
+        let mut b = PlanBuilder::new(Precision::F32);
+        let mut weight = |dtype: DType, shape: &[usize], values: &[f32]| -> (WeightId, Vec<f32>) {
+            let cols = *shape.last().unwrap();
+            let mut bytes = vec![0; dtype.row_bytes(cols).unwrap() * (values.len() / cols)];
+            dtype.quantize(values, &mut bytes);
+            let mut unpacked = vec![0.0; values.len()];
+            dtype.dequantize(&bytes, &mut unpacked);
+            let tensor = Tensor::new("w", dtype, shape.to_vec(), Bytes::from(bytes.clone())).unwrap();
+            let id = b.weight(&tensor);
+            bench.bytes(id.into(), &bytes);
+            (id, unpacked)
+        };
+        let count = self.parts.iter().map(|p| p.3).max().unwrap() + 1;
+        let width = |n: u32| self.parts.iter().find(|p| p.3 == n).unwrap().2;
+        let norm_weights =
+            [1.0, 0.0].map(|m| weight(DType::F32, &[width(0)], &random.values(width(0), m, 0.3)));
+        let mut parts = Vec::new();
+        let mut unpacked = Vec::new();
+        for (n, &P(dtype, rows, cols, x, bias, activation)) in self.parts.iter().enumerate() {
+            let (id, w) = weight(dtype, &[rows, cols], &random.values(rows * cols, 0.02, 0.3));
+            let (bias_id, v) = weight(DType::F32, &[rows], &random.values(rows, 0.0, 1.0));
+            let (bias, bias_values) = if bias { (Some(bias_id), v) } else { (None, vec![0.0; rows]) };
+            let out = What::Scratch(50 + n as u32);
+            parts.push(Part { x: What::Scratch(x), weight: id, bias, activation, out });
+            unpacked.push((w, bias_values));
+        }
+        let (table, _) = weight(DType::F32, &[1, 1], &[0.0]);
+        let x = b.embed(table);
+        let last = b.select(x);
+        let plan = b.finish(last);
+
+        let sources = |n: u32| What::Scratch(10 + n);
+        let mut inputs = Vec::new();
+        for n in 0..count + u32::from(self.glu) {
+            let cols = if self.glu { width(0) } else { width(n) };
+            let mut values = activations(&mut random, self.tokens, cols);
+            if n > 0 && self.glu {
+                values.iter_mut().for_each(|x| *x = x.clamp(-3.0, 3.0));
+            }
+            bench.put(sources(n), &values);
+            inputs.push(values);
+        }
+        let target = Target { cores: self.cores, cache: DType::F16, exact: self.exact };
+        let shape = Shape { rows: self.tokens, outputs: 1, sequences: 1, context: self.tokens };
+        let norm = [
+            None,
+            Some(Norm::Rms { weight: norm_weights[0].0, eps: EPS }),
+            Some(Norm::Layer { weight: norm_weights[0].0, bias: norm_weights[1].0, eps: EPS }),
+        ][self.norm];
+        let mut launches = Vec::new();
+        for n in 0..count {
+            let bytes = packed_bytes(self.tokens, width(n), self.exact);
+            bench.room(What::Scratch(n), bytes / 4);
+        }
+        if self.glu {
+            let input = Input::Glu { gate: sources(0), up: sources(1), f: Gate::Silu };
+            launches.push(pack(&shape, &target, width(0), &input, None, &[0]));
+        } else {
+            let equal = (0..count).take_while(|&n| width(n) == width(0)).count() as u32;
+            let input = Input::Rows((0..equal).map(sources).collect());
+            launches.push(pack(&shape, &target, width(0), &input, norm, &(0..equal).collect::<Vec<_>>()));
+            for n in equal..count {
+                launches.push(pack(&shape, &target, width(n), &Input::Rows(vec![sources(n)]), None, &[n]));
+            }
+        }
+        for part in &parts {
+            bench.room(part.out, self.tokens * plan.weight(part.weight).shape[0]);
+        }
+        let residual = random.values(self.tokens * self.parts[0].1, 0.0, 1.0);
+        bench.put(RESIDUAL, &residual);
+        bench.step(&Step { tokens: vec![0; self.tokens], outputs: vec![0], ..Step::default() });
+        let products =
+            linear_tile(&plan, &target, &parts, self.residual.then_some(RESIDUAL), self.tokens).unwrap();
+        assert_eq!(products.len(), self.launches);
+        launches.extend(products);
+        bench.run(&launches);
+
+        let mut all = Vec::new();
+        for (n, P(dtype, rows, cols, x, _, activation)) in self.parts.iter().enumerate() {
+            let got = bench.get(parts[n].out);
+            for t in 0..self.tokens {
+                let row = |n: u32| &inputs[n as usize][t * cols..][..*cols];
+                let x = match self.glu {
+                    true => {
+                        row(0).iter().zip(row(1)).map(|(&g, &u)| silu(f64::from(g)) * f64::from(u)).collect()
+                    }
+                    false => self.normed(row(*x), &norm_weights),
+                };
+                for r in 0..*rows {
+                    let (w, bias) = (&unpacked[n].0[r * cols..][..*cols], unpacked[n].1[r]);
+                    let residual = if self.residual { residual[t * rows + r] } else { 0.0 };
+                    let what = format!("{dtype} {rows}x{cols}, part {n}, token {t}, row {r}");
+                    self.compare(&what, got[t * rows + r], &x, w, bias, residual, *activation);
+                }
+            }
+            all.extend(got);
+        }
+        all
+    }
+
+    fn normed(&self, x: &[f32], [weight, bias]: &[(WeightId, Vec<f32>); 2]) -> Vec<f64> {
+        let mut x: Vec<f64> = x.iter().map(|&x| f64::from(x)).collect();
+        if self.norm == 0 {
+            return x;
+        }
+        let mean = if self.norm == 2 { x.iter().sum::<f64>() / x.len() as f64 } else { 0.0 };
+        let var = x.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / x.len() as f64;
+        let scale = 1.0 / (var + f64::from(EPS)).sqrt();
+        for (i, x) in x.iter_mut().enumerate() {
+            let bias = if self.norm == 2 { f64::from(bias.1[i]) } else { 0.0 };
+            *x = (*x - mean) * scale * f64::from(weight.1[i]) + bias;
+        }
+        x
+    }
+
+    /// Each factor was rounded once, to half or not at all, and sums are f32.
+    #[allow(clippy::too_many_arguments)]
+    fn compare(&self, what: &str, got: f32, x: &[f64], w: &[f32], bias: f32, residual: f32, f: Activation) {
+        let largest = x.iter().fold(0.0f64, |m, x| m.max(x.abs()));
+        let (mut sum, mut size, mut lost) = (f64::from(bias), f64::from(bias.abs()), 0.0);
+        for (x, &w) in x.iter().zip(w) {
+            sum += x * f64::from(w);
+            size += (x * f64::from(w)).abs();
+            // What is far below a row's largest value, or below half's range.
+            lost += largest * 2f64.powi(-35) * f64::from(w.abs()) + x.abs() * 2f64.powi(-25);
+        }
+        let limit = match self.exact {
+            true => 3e-6 * size,
+            false => 1e-3 * size + lost,
+        };
+        let apply = |v: f64| match f {
+            Activation::Identity => v,
+            Activation::Tanh => v.tanh(),
+            Activation::Sigmoid => 1.0 / (1.0 + (-v).exp()),
+            Activation::SquaredRelu => v.max(0.0).powi(2),
+        };
+        let (low, high) = (apply(sum - limit), apply(sum + limit));
+        let slack = 2e-6 * (low.abs().max(high.abs()) + f64::from(residual.abs())) + 1e-37;
+        let got = f64::from(got) - f64::from(residual);
+        assert!(
+            (low - slack..=high + slack).contains(&got),
+            "{what}: {got:e}, expected {:e}, between {low:e} and {high:e}",
+            apply(sum)
+        );
+    }
+}
+
+fn silu(x: f64) -> f64 {
+    x / (1.0 + (-x).exp())
+}
+
+#[test]
+fn every_type() {
+    for dtype in DType::ALL {
+        let cols = if dtype.block_len() == 256 { 512 } else { 96 };
+        case(&[plain(dtype, 70, cols)], 9).check();
+    }
+}
+
+#[test]
+fn odd_sizes() {
+    for (rows, cols, tokens) in
+        [(1, 1, 1), (64, 32, 32), (65, 33, 33), (3, 8, 31), (130, 24, 2), (7, 200, 40)]
+    {
+        case(&[plain(DType::F16, rows, cols)], tokens).check();
+        case(&[plain(DType::BF16, rows, cols)], tokens).check();
+        let exact = Case { exact: true, ..case(&[plain(DType::F32, rows, cols)], tokens) };
+        exact.check();
+    }
+}
+
+#[test]
+fn exact_tiles() {
+    for dtype in [DType::F16, DType::Q4_K, DType::Q8_0, DType::Q6_K] {
+        for norm in 0..3 {
+            Case { exact: true, norm, ..case(&[plain(dtype, 66, 256)], 35) }.check();
+        }
+    }
+}
+
+#[test]
+fn several_parts() {
+    use Activation::{Identity, SquaredRelu, Tanh};
+    let parts = [
+        P(DType::Q4_K, 64, 256, 0, true, Identity),
+        P(DType::Q6_K, 10, 256, 0, true, Tanh),
+        P(DType::Q4_K, 129, 256, 1, false, SquaredRelu),
+        P(DType::Q6_K, 40, 256, 2, true, Activation::Sigmoid),
+    ];
+    for norm in 0..3 {
+        Case { norm, ..case(&parts[..2], 20) }.check();
+    }
+    case(&parts, 20).check();
+}
+
+#[test]
+fn more_than_a_launch_has_room_for() {
+    let types = [DType::F16, DType::Q8_0, DType::Q4_0];
+    let parts: Vec<P> =
+        (0..9).map(|i| P(types[i / 4], 5, 64, i as u32 % 6, i % 2 == 0, Activation::Identity)).collect();
+    Case { launches: 2, ..case(&parts, 3) }.check();
+    let inputs: Vec<P> =
+        (0..9).map(|i| P(DType::F16, 5, 32 + 8 * i, i as u32, true, Activation::Identity)).collect();
+    Case { launches: 2, ..case(&inputs, 3) }.check();
+}
+
+#[test]
+fn gates_and_residuals() {
+    let part = P(DType::Q4_0, 70, 160, 0, true, Activation::Identity);
+    for exact in [false, true] {
+        Case { glu: true, residual: true, exact, ..case(&[part], 14) }.check();
+    }
+}
+
+#[test]
+fn rows_do_not_depend_on_each_other() {
+    let parts = [plain(DType::Q8_0, 100, 320)];
+    let few = case(&parts, 3).check();
+    // Other rows, and tiles of other sizes.
+    for (tokens, cores) in [(40, 100), (60, 1), (100, 1), (129, 1)] {
+        let many = Case { cores, ..case(&parts, tokens) }.check();
+        assert_eq!(many[..few.len()], few, "{tokens} tokens");
+    }
+}
+
+/// A layer's attention over a cache that is full of values.
+struct Layer {
+    plan: Plan,
+    n: usize,
+    heads: [usize; 2],
+    q: Buf,
+    target: Target,
+}
+
+impl Layer {
+    fn new(n: usize, heads: [usize; 2], window: Option<usize>, cache: DType, exact: bool) -> Self {
+        let mut b = PlanBuilder::new(Precision::F32);
+        let mut embed = |heads: usize| {
+            let bytes = Bytes::from(vec![0; 4 * heads * n]);
+            let table = b.weight(&Tensor::new("table", DType::F32, vec![1, heads * n], bytes).unwrap());
+            b.embed(table)
+        };
+        let qkv = [heads[0], heads[1], heads[1]].map(&mut embed);
+        let out = b.attention(qkv, heads, 1.0 / (n as f32).sqrt(), window);
+        let logits = b.select(out);
+        let target = Target { cores: 4, cache, exact };
+        Self { plan: b.finish(logits), n, heads, q: qkv[0], target }
+    }
+
+    fn op(&self) -> &Attention {
+        let op =
+            self.plan.ops().iter().find_map(|op| if let Op::Attention(op) = op { Some(op) } else { None });
+        op.unwrap()
+    }
+    fn width(&self) -> usize {
+        self.n * self.heads[1]
+    }
+
+    /// Queries and cache with this magnitude; queries depend on the position only.
+    fn run(&self, step: &Step, q: &[f32], pages: &[u8]) -> Vec<f32> {
+        let mut bench = new_bench(step.rows() as u64);
+        bench.step(step);
+        bench.put(self.q, q);
+        bench.bytes(self.op().cache.into(), pages);
+        bench.room(self.op().out, q.len());
+        let context = step.sequences.iter().map(|s| s.past + s.rows.len()).max().unwrap();
+        let shape = Shape { rows: step.rows(), outputs: 1, sequences: step.sequences.len(), context };
+        bench.run(&[attention_tile(&self.plan, &shape, &self.target, self.op())]);
+        bench.get(self.op().out)
+    }
+
+    /// Values of pages as they are after a round trip through the cache's type, and the bytes.
+    fn pages(&self, count: usize, magnitude: f32) -> (Vec<f32>, Vec<u8>) {
+        let mut values = Random(5).values(count * 2 * PAGE * self.width(), 0.1, 1.0);
+        for rows in values.chunks_exact_mut(2 * PAGE * self.width()) {
+            rows[..PAGE * self.width()].iter_mut().for_each(|k| *k *= magnitude);
+        }
+        let mut bytes = vec![0; count * page_bytes(self.target.cache, self.width())];
+        self.target.cache.quantize(&values, &mut bytes);
+        self.target.cache.dequantize(&bytes, &mut values);
+        (values, bytes)
+    }
+
+    /// Bits of NaN in all positions that no sequence of the step has.
+    fn poison(&self, step: &Step, bytes: &mut [u8]) {
+        let row = page_bytes(self.target.cache, self.width()) / (2 * PAGE);
+        let mut written = vec![false; bytes.len() / row];
+        for s in &step.sequences {
+            for j in 0..s.past + s.rows.len() {
+                let at = s.pages[j / PAGE] as usize * 2 * PAGE + j % PAGE;
+                (written[at], written[at + PAGE]) = (true, true);
+            }
+        }
+        let rows = bytes.chunks_exact_mut(row).zip(written);
+        rows.filter(|(_, written)| !written).for_each(|(row, _)| row.fill(0xff));
+    }
+
+    fn expected(&self, step: &Step, q: &[f32], pages: &[f32]) -> Vec<f64> {
+        let (op, n, [heads, kv_heads]) = (self.op(), self.n, self.heads);
+        let mut out = Vec::new();
+        for (s, t) in step.sequences.iter().flat_map(|s| s.rows.clone().map(move |t| (s, t))) {
+            let position = s.past + t - s.rows.start;
+            for h in 0..heads {
+                let q = &q[(t * heads + h) * n..][..n];
+                let row = |j: usize, which: usize| {
+                    let at = (s.pages[j / PAGE] as usize * 2 + which) * PAGE + j % PAGE;
+                    &pages[at * self.width() + h / (heads / kv_heads) * n..][..n]
+                };
+                let dot =
+                    |k: &[f32]| q.iter().zip(k).map(|(&q, &k)| f64::from(q) * f64::from(k)).sum::<f64>();
+                let seen = op.first_seen(position)..=position;
+                let scores: Vec<f64> = seen.clone().map(|j| dot(row(j, 0)) * f64::from(op.scale)).collect();
+                let max = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+                let total: f64 = scores.iter().map(|s| (s - max).exp()).sum();
+                let mut sums = vec![0.0; n];
+                for (j, score) in seen.zip(scores) {
+                    let weight = (score - max).exp() / total;
+                    sums.iter_mut().zip(row(j, 1)).for_each(|(o, &v)| *o += weight * f64::from(v));
+                }
+                out.extend(sums);
+            }
+        }
+        out
+    }
+
+    fn check(&self, of: &[(usize, usize)], q_magnitude: f32, k_magnitude: f32, limit: f64) {
+        let (step, pages) = step(of);
+        let (values, mut bytes) = self.pages(pages, k_magnitude);
+        self.poison(&step, &mut bytes);
+        let q = self.queries(&step, q_magnitude);
+        let got = self.run(&step, &q, &bytes);
+        for (i, (&g, e)) in got.iter().zip(self.expected(&step, &q, &values)).enumerate() {
+            let (t, h, c) = (i / self.n / self.heads[0], i / self.n % self.heads[0], i % self.n);
+            let off = (f64::from(g) - e).abs();
+            assert!(
+                off <= limit,
+                "heads of {}: row {t}, head {h}, value {c} is {g:e}, expected {e:e}",
+                self.n
+            );
+        }
+    }
+
+    fn queries(&self, step: &Step, magnitude: f32) -> Vec<f32> {
+        let row = |p: usize| Random(p as u64 + 1).values(self.heads[0] * self.n, 0.0, magnitude);
+        step.positions().flat_map(row).collect()
+    }
+}
+
+/// Sequences with (past, rows), the first pages last; and the number of pages.
+fn step(of: &[(usize, usize)]) -> (Step, usize) {
+    let pages = |(past, rows): (usize, usize)| (past + rows).div_ceil(PAGE);
+    let total: usize = of.iter().map(|&s| pages(s)).sum();
+    let mut free = (0..total as u32).rev();
+    let mut step = Step { outputs: vec![0], ..Step::default() };
+    for &(past, rows) in of {
+        let first = step.tokens.len();
+        step.tokens.resize(first + rows, 0);
+        let pages = free.by_ref().take(pages((past, rows))).collect();
+        step.sequences.push(Sequence { rows: first..first + rows, past, slot: 0, pages });
+    }
+    (step, total)
+}
+
+#[test]
+fn attention_of_every_head_size() {
+    for n in [8, 32, 64, 80, 96, 128, 256] {
+        for exact in [false, true] {
+            let layer = Layer::new(n, [4, 2], None, DType::F16, exact);
+            layer.check(&[(0, 35), (70, 1), (30, 5)], 1.0, 1.0, if exact { 5e-6 } else { 3e-3 });
+        }
+    }
+}
+
+#[test]
+fn attention_over_every_cache() {
+    for cache in [DType::F16, DType::F32, DType::Q8_0] {
+        for exact in [false, true] {
+            let layer = Layer::new(32, [2, 1], None, cache, exact);
+            layer.check(&[(100, 33), (0, 64)], 1.0, 1.0, if exact { 5e-6 } else { 3e-3 });
+        }
+    }
+}
+
+#[test]
+fn attention_through_windows() {
+    for window in [1, 7, 32, 33, 1000] {
+        for exact in [false, true] {
+            let layer = Layer::new(32, [2, 2], Some(window), DType::F16, exact);
+            layer.check(&[(0, 50), (90, 40)], 1.0, 1.0, if exact { 5e-6 } else { 3e-3 });
+        }
+    }
+}
+
+#[test]
+fn huge_and_tiny_queries_and_keys() {
+    for (q, k) in [(1e9, 1e-8), (3e-9, 1e9), (1e6, 1e-6)] {
+        let layer = Layer::new(64, [2, 1], None, DType::F32, false);
+        layer.check(&[(20, 40)], q, k, 2e-2);
+    }
+    // One key has all the weight; nothing overflows on the way there.
+    let layer = Layer::new(64, [2, 1], None, DType::F32, true);
+    layer.check(&[(20, 40)], 1e9, 1e9, 1e-5);
+}
+
+#[test]
+fn attention_is_the_same_however_a_prompt_is_cut() {
+    for (cache, window) in [(DType::F16, None), (DType::Q8_0, Some(45))] {
+        let layer = Layer::new(64, [2, 1], window, cache, false);
+        let (whole, pages) = step(&[(0, 120)]);
+        let (_, bytes) = layer.pages(pages, 1.0);
+        let run = |past: usize, rows: usize| {
+            let (mut step, _) = step(&[(past, rows)]);
+            step.sequences[0].pages = whole.sequences[0].pages.clone();
+            layer.run(&step, &layer.queries(&step, 1.0), &bytes)
+        };
+        let pieces = [(0, 1), (1, 36), (37, 64), (101, 19)].map(|(past, rows)| run(past, rows));
+        assert_eq!(run(0, 120), pieces.concat());
+    }
+}

@@ -1,0 +1,72 @@
+// 16 bytes of a row at addresses that are not aligned to 16 bytes.
+//
+// Loading and putting together are apart: a kernel loads ahead, and what is put
+// together at once would be waited for at once. No load is wider than the
+// alignment that is known, and no word is loaded that lies beyond the row.
+#pragma once
+#include "ingot.h"
+
+/// 16 bytes at an even offset of a row. WIDE: the row begins at a multiple of 4
+/// (and so ends at one), and whole words are loaded.
+template <bool WIDE> struct Even16;
+
+template <> struct Even16<true> {
+    uint w[5]; // the last only if the offset is no multiple of 4
+
+    static inline void load(bool ok, device const uchar* row, uint at, thread Even16& c) {
+        const bool shifted = (at & 2) != 0;
+        device const uint* p = (device const uint*)(row + (at - (at & 2)));
+#pragma unroll
+        for (uint k = 0; k < 4; k++) c.w[k] = load_stream_if(ok, p + k);
+        c.w[4] = load_stream_if(ok && shifted, p + 4);
+    }
+    static inline void get(thread const Even16& c, uint at, thread uint* q) {
+        const bool shifted = (at & 2) != 0;
+#pragma unroll
+        for (uint k = 0; k < 4; k++) q[k] = shifted ? (c.w[k] >> 16) | (c.w[k + 1] << 16) : c.w[k];
+    }
+};
+
+template <> struct Even16<false> {
+    ushort h[8];
+
+    static inline void load(bool ok, device const uchar* row, uint at, thread Even16& c) {
+        device const ushort* p = (device const ushort*)(row + at);
+#pragma unroll
+        for (uint k = 0; k < 8; k++) c.h[k] = load_stream_if(ok, p + k);
+    }
+    static inline void get(thread const Even16& c, uint at, thread uint* q) {
+#pragma unroll
+        for (uint k = 0; k < 4; k++) q[k] = uint(c.h[2 * k]) | (uint(c.h[2 * k + 1]) << 16);
+    }
+};
+
+/// A number of 16 bits at an even offset.
+inline ushort load_ushort(bool ok, device const uchar* row, uint at) {
+    return load_stream_if(ok, (device const ushort*)(row + at));
+}
+/// 32 bits at a multiple of 4.
+inline uint load_uint(bool ok, device const uchar* row, uint at) {
+    return load_stream_if(ok, (device const uint*)(row + at));
+}
+/// 16 bytes at a multiple of 16.
+inline uint4 load_uint4(bool ok, device const uchar* row, uint at) {
+    return load_stream_if(ok, (device const uint4*)(row + at));
+}
+
+inline void words_of(uint4 v, thread uint* q) {
+    q[0] = v.x;
+    q[1] = v.y;
+    q[2] = v.z;
+    q[3] = v.w;
+}
+
+/// Four bytes below 128, less z each: signed bytes. Nothing is borrowed across
+/// bytes, as each has its top bit set meanwhile.
+inline uint minus4(uint bytes, uint z) { return ((bytes | 0x80808080u) - z * 0x01010101u) ^ 0x80808080u; }
+
+/// Bits 0 to 3 of v to bit 0 of four bytes.
+inline uint spread4(uint v) { return ((v & 15u) * 0x00204081u) & 0x01010101u; }
+
+/// A byte of a word as a signed number.
+inline int signed_byte(uint word, uint k) { return int(word << (24 - 8 * k)) >> 24; }

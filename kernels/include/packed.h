@@ -1,0 +1,25 @@
+// Rows of activations as tiles want them: per row 32 bytes, of which the first
+// four are a factor, then the values as `tile_t`, with zeros up to a multiple of
+// 32. The row is factor * values. The factor is the power of two that brings the
+// largest magnitude to between 1024 and 2048: neither huge nor tiny rows leave
+// the range of half, and the factor costs no precision. With TILE_F32 it is 1.
+// The twin of this layout is crates/ingot-gpu/src/launches/pack.rs.
+#pragma once
+#include "tile.h"
+
+#define PACKED_HEADER 32
+#define PACKED_STEP 32 // values
+
+inline uint packed_values(uint width) { return (width + PACKED_STEP - 1) / PACKED_STEP * PACKED_STEP; }
+inline uint packed_row_bytes(uint width) { return PACKED_HEADER + packed_values(width) * TILE_BYTES; }
+
+/// What values of at most this magnitude are multiplied by, a power of two; 1 / x
+/// of it is exact.
+inline float pack_scale(float largest) {
+#if TILE_F32
+    return 1.0f;
+#else
+    const uint exponent = clamp(as_type<uint>(largest) >> 23, 11u, 254u);
+    return largest > 0.0f ? as_type<float>((264 - exponent) << 23) : 1.0f;
+#endif
+}

@@ -1,0 +1,120 @@
+// Queries, keys and values of all rows on their way from the projections to attention:
+//
+//   q_out[t] = rope(norm(q[t]))            [T, Q_HEADS * N]
+//   cache k at row t's position = rope(norm(k[t]))   [KV_HEADS * N]
+//   cache v at row t's position = v[t]               [KV_HEADS * N]
+//
+// norm(x) = x / sqrt(mean(x^2) + eps) * weight over a head, where asked for. rope turns the pairs
+// of a head by position * frequency, PAIRS of them; the rest of the head passes unchanged.
+// Without queries Q_HEADS is 0, without a cache KV_HEADS; their operands are then unused.
+//
+// References: crates/ingot-plan/src/ops/{rope,store_kv,rms_norm}.rs.
+// Threads: a simdgroup takes HEADS_PER heads of a row, lane l the values l, l + 32... of a head,
+// N <= 256. Grid: (heads / (SIMDGROUPS * HEADS_PER), T). All in f32; sine and cosine are precise,
+// because angles are as large as the position.
+// variants: CACHE=1; CACHE=2
+#include "ingot.h"
+#include "step.h"
+#include "cache.h"
+
+#define SIMDGROUPS 4 // of a threadgroup
+#define VALUES 8     // of a lane, at most
+
+constant uint N [[function_constant(0)]];
+constant uint Q_HEADS [[function_constant(1)]];
+constant uint KV_HEADS [[function_constant(2)]];
+constant uint PAIRS [[function_constant(3)]];
+constant uint HALVES [[function_constant(4)]]; // 1: pairs are (j, j + PAIRS), 0: (2 j, 2 j + 1)
+constant float SCALE [[function_constant(5)]]; // on sine and cosine
+constant uint Q_NORM [[function_constant(6)]];
+constant uint K_NORM [[function_constant(7)]];
+constant float Q_EPS [[function_constant(8)]];
+constant float K_EPS [[function_constant(9)]];
+constant uint HEADS_PER [[function_constant(10)]];
+
+/// The other value of value i's pair.
+inline uint partner(uint i) {
+    if (HALVES != 0) {
+        return i < PAIRS ? i + PAIRS : i - PAIRS;
+    }
+    return i ^ 1;
+}
+
+kernel void rope_store(device const float* q [[buffer(0)]],           // [T, Q_HEADS * N]
+                       device const float* k [[buffer(1)]],           // [T, KV_HEADS * N]
+                       device const float* v [[buffer(2)]],           // [T, KV_HEADS * N]
+                       device const float* q_weight [[buffer(3)]],    // [N]
+                       device const float* k_weight [[buffer(4)]],    // [N]
+                       device const float* frequencies [[buffer(5)]], // [PAIRS]
+                       device float* q_out [[buffer(6)]],             // [T, Q_HEADS * N]
+                       device uchar* cache [[buffer(7)]],
+                       device const uint* step [[buffer(8)]],
+                       uint2 group [[threadgroup_position_in_grid]],
+                       uint simdgroup [[simdgroup_index_in_threadgroup]],
+                       uint lane [[thread_index_in_simdgroup]]) {
+    grid_dependency_wait();
+    const uint t = group.y;
+    if (t >= step_rows(step)) {
+        return; // the whole threadgroup
+    }
+    const uint position = row_position(step, t);
+    // Turns of this lane's values; the sign of the sine is that of the partner's share.
+    float turn_cos[VALUES], turn_sin[VALUES];
+#pragma unroll
+    for (uint e = 0; e < VALUES; e++) {
+        const uint i = 32 * e + lane;
+        turn_cos[e] = 1.0f;
+        turn_sin[e] = 0.0f;
+        if (i < 2 * PAIRS) {
+            const uint pair = HALVES != 0 ? i % PAIRS : i / 2;
+            const bool first = partner(i) > i;
+            const float angle = float(position) * frequencies[pair];
+            const float sine = precise::sin(angle) * SCALE;
+            turn_cos[e] = precise::cos(angle) * SCALE;
+            turn_sin[e] = first ? -sine : sine;
+        }
+    }
+    const uint heads = Q_HEADS + 2 * KV_HEADS, width = KV_HEADS * N;
+    uint page = 0;
+    if (KV_HEADS > 0) {
+        page = page_of(step, row_sequence(step, t), position);
+    }
+    const uint begin = (group.x * SIMDGROUPS + simdgroup) * HEADS_PER;
+    for (uint head = begin; head < min(begin + HEADS_PER, heads); head++) {
+        const bool is_q = head < Q_HEADS, is_v = head >= Q_HEADS + KV_HEADS;
+        const uint kv_head = (head - Q_HEADS) % max(KV_HEADS, 1u);
+        device const float* x = is_q ? q + ulong(t) * (Q_HEADS * N) + head * N
+                                     : (is_v ? v : k) + ulong(t) * width + kv_head * N;
+        const bool normed = is_q ? Q_NORM != 0 : K_NORM != 0 && !is_v;
+        device const float* weight = is_q ? q_weight : k_weight;
+        float own[VALUES], other[VALUES], squares = 0.0f;
+#pragma unroll
+        for (uint e = 0; e < VALUES; e++) {
+            const uint i = 32 * e + lane;
+            own[e] = i < N ? x[i] : 0.0f;
+            other[e] = !is_v && i < 2 * PAIRS ? x[partner(i)] : 0.0f;
+            squares = fma(own[e], own[e], squares);
+        }
+        if (normed) {
+            const float scale = 1.0f / sqrt(simd_sum(squares) / float(N) + (is_q ? Q_EPS : K_EPS));
+#pragma unroll
+            for (uint e = 0; e < VALUES; e++) {
+                const uint i = 32 * e + lane;
+                own[e] = i < N ? own[e] * (scale * weight[i]) : 0.0f;
+                other[e] = i < 2 * PAIRS ? other[e] * (scale * weight[partner(i)]) : 0.0f;
+            }
+        }
+        device uchar* row = cache + cache_row(page, is_v ? 1 : 0, position, width);
+#pragma unroll
+        for (uint e = 0; e < VALUES; e++) {
+            const uint i = 32 * e + lane;
+            const float y = is_v ? own[e] : own[e] * turn_cos[e] + other[e] * turn_sin[e];
+            if (is_q && i < N) {
+                q_out[ulong(t) * (Q_HEADS * N) + head * N + i] = y;
+            }
+            if (!is_q && 32 * e < N) {
+                cache_store(row, kv_head * N + 32 * e, lane, y, i < N);
+            }
+        }
+    }
+}
