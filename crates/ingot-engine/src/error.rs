@@ -1,5 +1,6 @@
 //! What can go wrong with a model in use, by whose fault it is.
 
+use ingot_gpu::{DeviceKind, device::DeviceError};
 use ingot_plan::ExecError;
 use std::path::{Path, PathBuf};
 
@@ -52,6 +53,14 @@ pub enum Error {
     /// It would not fit, or did not.
     #[error("out of memory: {0}")]
     OutOfMemory(String),
+    /// There is no such device, or it cannot run this model.
+    #[error("{device}: {source}")]
+    Gpu {
+        /// The device that was asked for.
+        device: DeviceKind,
+        /// What is wrong with it.
+        source: DeviceError,
+    },
     /// The machine that runs the model failed.
     #[error("{0}")]
     Device(String),

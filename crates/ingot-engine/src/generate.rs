@@ -1,5 +1,6 @@
 //! From logits to a stream of text, until something says stop.
 
+use crate::draw::Tokens;
 use crate::stop::StopStrings;
 use crate::{Error, Result, Sampler, Session};
 use ingot_tokenizer::Utf8Stream;
@@ -13,6 +14,9 @@ pub struct Request {
     pub stop: Vec<String>,
     /// Go on after the model's end-of-text tokens.
     pub ignore_end: bool,
+    /// Most tokens that a device draws in one go, before any of them is looked at; what
+    /// suits its speed if absent. The text does not depend on it.
+    pub window: Option<usize>,
 }
 
 /// Why the text ended.
@@ -55,14 +59,12 @@ pub struct Piece {
 ///
 /// Dropping it early leaves a session that has seen everything it returned.
 pub struct Generation<'a> {
-    session: &'a mut Session,
-    sampler: &'a mut Sampler,
+    tokens: Tokens<'a>,
     text: Utf8Stream,
     stop: StopStrings,
     left: usize,
-    ignore_end: bool,
+    ends: Vec<u32>,
     finish: Option<Finish>,
-    generated: usize,
 }
 
 impl<'a> Generation<'a> {
@@ -75,15 +77,17 @@ impl<'a> Generation<'a> {
         let stop = StopStrings::new(&request.stop).map_err(|e| Error::BadRequest(e.to_string()))?;
         sampler.reset();
         session.tokens().iter().for_each(|&t| sampler.accept(t));
+        let ends = match request.ignore_end {
+            true => Vec::new(),
+            false => session.model().tokenizer().end_of_generation().to_vec(),
+        };
         Ok(Self {
             text: Utf8Stream::default(),
             stop,
             left: request.max_tokens.unwrap_or(usize::MAX),
-            ignore_end: request.ignore_end,
+            ends,
             finish: None,
-            generated: 0,
-            session,
-            sampler,
+            tokens: Tokens::new(session, sampler, request.window),
         })
     }
 
@@ -94,11 +98,11 @@ impl<'a> Generation<'a> {
 
     /// Tokens sampled so far.
     pub fn generated(&self) -> usize {
-        self.generated
+        self.tokens.drawn()
     }
 
     /// Ends with the text that was held back.
-    fn end(&mut self, finish: Finish, token: Option<u32>) -> Option<Result<Piece>> {
+    fn end(&mut self, finish: Finish, token: Option<u32>) -> Result<Piece> {
         self.finish = Some(finish);
         let mut text = String::new();
         if !matches!(finish, Finish::Stop(_)) {
@@ -109,7 +113,35 @@ impl<'a> Generation<'a> {
                 None => text += &self.stop.finish(),
             }
         }
-        (!text.is_empty() || token.is_some()).then_some(Ok(Piece { text, token }))
+        self.tokens.settle()?;
+        Ok(Piece { text, token })
+    }
+
+    /// The next piece; an empty one without a token if there is nothing left to say.
+    fn piece(&mut self) -> Result<Piece> {
+        if self.left == 0 {
+            return self.end(Finish::Length, None);
+        }
+        if self.tokens.seen() >= self.tokens.session.model().context() {
+            return self.end(Finish::Context, None);
+        }
+        let token = self.tokens.next(self.left, &self.ends)?;
+        self.left -= 1;
+        let tokenizer = self.tokens.session.model().tokenizer();
+        let is_end = tokenizer.end_of_generation().contains(&token);
+        let text = match is_end || tokenizer.is_special(token) {
+            true => String::new(),
+            false => self.text.push(&tokenizer.token_bytes(token).unwrap_or_default()),
+        };
+        if self.ends.contains(&token) {
+            return self.end(Finish::End(token), Some(token));
+        }
+        let out = self.stop.push(&text);
+        if let Some(i) = out.matched {
+            self.finish = Some(Finish::Stop(i));
+            self.tokens.settle()?;
+        }
+        Ok(Piece { text: out.emit, token: Some(token) })
     }
 }
 
@@ -120,32 +152,21 @@ impl Iterator for Generation<'_> {
         if self.finish.is_some() {
             return None;
         }
-        if self.left == 0 {
-            return self.end(Finish::Length, None);
+        match self.piece() {
+            Ok(piece) if piece.text.is_empty() && piece.token.is_none() => None,
+            Ok(piece) => Some(Ok(piece)),
+            Err(e) => {
+                self.finish = Some(Finish::Cancelled);
+                Some(Err(e))
+            }
         }
-        if self.session.tokens().len() >= self.session.model().context() {
-            return self.end(Finish::Context, None);
-        }
-        let token = self.sampler.sample(self.session.logits());
-        self.sampler.accept(token);
-        (self.left, self.generated) = (self.left - 1, self.generated + 1);
-        let tokenizer = self.session.model().tokenizer();
-        let is_end = tokenizer.end_of_generation().contains(&token);
-        let text = match is_end || tokenizer.is_special(token) {
-            true => String::new(),
-            false => self.text.push(&tokenizer.token_bytes(token).unwrap_or_default()),
-        };
-        if let Err(e) = self.session.feed(&[token]) {
-            self.finish = Some(Finish::Cancelled);
-            return Some(Err(e));
-        }
-        if is_end && !self.ignore_end {
-            return self.end(Finish::End(token), Some(token));
-        }
-        let out = self.stop.push(&text);
-        if let Some(i) = out.matched {
-            self.finish = Some(Finish::Stop(i));
-        }
-        Some(Ok(Piece { text: out.emit, token: Some(token) }))
+    }
+}
+
+impl Drop for Generation<'_> {
+    fn drop(&mut self) {
+        // If the device fails now, the session has no logits, and says so when it is
+        // continued.
+        let _ = self.tokens.settle();
     }
 }

@@ -5,9 +5,11 @@
 //! pages and slot that hold what the model made of them. [`Session::generate`]
 //! turns logits into a stream of text.
 
+mod draw;
 mod error;
 mod fingerprint;
 mod generate;
+mod machine;
 mod memory;
 mod model;
 mod options;
@@ -20,6 +22,7 @@ pub mod stop;
 
 pub use error::{Error, Result};
 pub use generate::{Finish, Generation, Piece, Request};
+pub use machine::{Machine, Setup};
 pub use memory::{Memory, available_memory};
 pub use model::Model;
 pub use options::{CacheType, ExecutorKind, Options};

@@ -2,11 +2,10 @@
 
 use crate::fingerprint::fingerprint;
 use crate::runtime::{Rows, Runtime};
-use crate::{CacheType, Error, ExecutorKind, Memory, Options, Result, Session, available_memory};
-use ingot_cpu::{CpuExecutor, CpuOptions};
-use ingot_format::{Bytes, DType, Gguf, ModelFile};
+use crate::{Error, Memory, Options, Result, Session, Setup};
+use ingot_format::{Bytes, Gguf, ModelFile};
 use ingot_models::Info;
-use ingot_plan::{Executor, Plan, Reference};
+use ingot_plan::Plan;
 use ingot_tokenizer::Tokenizer;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -22,6 +21,7 @@ struct Shared {
     plan: Arc<Plan>,
     tokenizer: Tokenizer,
     context: usize,
+    chunk: usize,
     memory: Memory,
     fingerprint: u32,
     runtime: Mutex<Runtime>,
@@ -49,36 +49,37 @@ impl Model {
 
     /// Opens what was already read; `path` is for messages.
     pub fn from_file(file: &ModelFile, path: &Path, options: &Options) -> Result<Self> {
-        let model = ingot_models::Model::load(file, options.precision()).map_err(|e| bad_model(path, e))?;
+        Self::from_file_with(file, path, options, &mut |_, _| {})
+    }
+
+    /// Like [`Model::from_file`]; `progress` is told how many bytes of how many
+    /// were copied to a device that has memory of its own.
+    pub fn from_file_with(
+        file: &ModelFile,
+        path: &Path,
+        options: &Options,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<Self> {
+        let setup = options.resolve()?;
+        let model = ingot_models::Model::load(file, setup.precision()).map_err(|e| bad_model(path, e))?;
         let tokenizer = Tokenizer::open(file).map_err(|e| bad_model(path, e))?;
         check_vocabulary(file, &tokenizer, &model.info).map_err(|e| bad_model(path, e))?;
 
         let trained = model.info.context.unwrap_or(UNLIMITED);
-        let context = options.context.unwrap_or(trained);
-        let cache = match (options.executor, options.cache) {
-            (ExecutorKind::Cpu, CacheType::F16) => DType::F16,
-            _ => DType::F32,
-        };
-        let memory = Memory::of(&model.plan, cache);
-        check_memory(&memory, options)?;
+        let memory = Memory::of(&model.plan, setup.cache());
+        check_memory(&memory, options, &setup)?;
 
-        let (plan, weights) = (model.plan.clone(), model.weights.clone());
-        let executor: Box<dyn Executor> = match options.executor {
-            ExecutorKind::Reference => Box::new(Reference::new(plan, weights)),
-            ExecutorKind::Cpu => {
-                let cpu = CpuOptions { threads: options.threads, cache_type: cache, ..CpuOptions::default() };
-                Box::new(CpuExecutor::new(plan, weights, &cpu)?)
-            }
-        };
+        let machine = setup.open(model.plan.clone(), model.weights.clone(), progress)?;
         Ok(Self {
             shared: Arc::new(Shared {
                 fingerprint: fingerprint(&model.plan, &model.weights),
                 info: model.info,
                 plan: model.plan,
                 tokenizer,
-                context,
+                context: options.context.unwrap_or(trained),
+                chunk: options.executor.chunk(),
                 memory,
-                runtime: Mutex::new(Runtime::new(executor, model.weights)),
+                runtime: Mutex::new(Runtime::new(machine.into(), model.weights, setup.uses_host_memory())),
             }),
         })
     }
@@ -139,6 +140,11 @@ impl Model {
         self.shared.runtime.lock().unwrap_or_else(|e| e.into_inner())
     }
 
+    /// Rows of one step while a prompt is read.
+    pub(crate) fn chunk(&self) -> usize {
+        self.shared.chunk
+    }
+
     pub(crate) fn fingerprint(&self) -> u32 {
         self.shared.fingerprint
     }
@@ -165,9 +171,9 @@ fn check_vocabulary(file: &ModelFile, tokenizer: &Tokenizer, info: &Info) -> Res
 }
 
 /// Refuses a context that was asked for and cannot fit.
-fn check_memory(memory: &Memory, options: &Options) -> Result<()> {
+fn check_memory(memory: &Memory, options: &Options, setup: &Setup) -> Result<()> {
     let Some(context) = options.context else { return Ok(()) };
-    let (needed, available) = (memory.sequence(context), available_memory());
+    let (needed, available) = (memory.sequence(context), setup.room(memory));
     if needed > available {
         return Err(Error::OutOfMemory(format!(
             "a context of {context} tokens takes {} MB, the machine has {} MB left; choose a smaller one",

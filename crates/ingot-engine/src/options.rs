@@ -1,6 +1,7 @@
 //! How a model is to be run.
 
-use ingot_plan::Precision;
+use ingot_gpu::DeviceKind;
+use std::fmt;
 
 /// Choices made when a model is opened; the defaults suit most people.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -13,17 +14,9 @@ pub struct Options {
     pub context: Option<usize>,
     /// How keys and values are kept.
     pub cache: CacheType,
-    /// Keep activations in f32 where quantized weights would see them in 8 bits.
+    /// Keep activations in f32 where quantized weights would see them in 8 bits,
+    /// or a GPU's matrix units in 16.
     pub exact: bool,
-}
-
-impl Options {
-    pub(crate) fn precision(&self) -> Precision {
-        match (self.executor, self.exact) {
-            (ExecutorKind::Cpu, false) => Precision::Q8,
-            _ => Precision::F32,
-        }
-    }
 }
 
 /// What runs a model.
@@ -34,6 +27,31 @@ pub enum ExecutorKind {
     Cpu,
     /// The naive oracle; very slow, exact.
     Reference,
+    /// Kernels on a GPU, or in the simulator of one.
+    Gpu(DeviceKind),
+}
+
+impl ExecutorKind {
+    /// Rows of one step while a prompt is read. Long prompts are read in pieces, so
+    /// that scratch memory stays small, progress can be shown and ctrl-C is heard;
+    /// with fewer rows the weights would be unpacked for too few products, and a
+    /// GPU has more to fill.
+    pub fn chunk(self) -> usize {
+        match self {
+            Self::Cpu | Self::Reference => 256,
+            Self::Gpu(_) => 512,
+        }
+    }
+}
+
+impl fmt::Display for ExecutorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cpu => f.write_str("cpu"),
+            Self::Reference => f.write_str("reference"),
+            Self::Gpu(device) => device.fmt(f),
+        }
+    }
 }
 
 /// How keys and values are kept. The reference always keeps f32.
@@ -44,4 +62,6 @@ pub enum CacheType {
     F16,
     /// 32-bit floats.
     F32,
+    /// 8-bit integers in blocks of 32 with a scale; on GPUs only.
+    Q8_0,
 }

@@ -6,7 +6,7 @@
 
 use crate::{Error, Memory, Result, available_memory};
 use ingot_format::Tensor;
-use ingot_plan::{Executor, PAGE, Place, Sequence, Step};
+use ingot_plan::{Draw, Executor, PAGE, Place, Sequence, Step, Window};
 
 /// Memory that must stay free when the pools grow.
 const HEADROOM: u64 = 64 << 20;
@@ -16,6 +16,9 @@ pub(crate) struct Runtime {
     pages: Pool,
     slots: Pool,
     weights: Vec<Tensor>,
+    /// The pools grow in the computer's own memory; a device with memory of its
+    /// own knows better how much it has.
+    in_host_memory: bool,
     logits: Vec<f32>,
 }
 
@@ -35,8 +38,9 @@ pub(crate) struct Rows<'a> {
 }
 
 impl Runtime {
-    pub(crate) fn new(executor: Box<dyn Executor>, weights: Vec<Tensor>) -> Self {
-        Self { executor, pages: Pool::default(), slots: Pool::default(), weights, logits: Vec::new() }
+    pub(crate) fn new(executor: Box<dyn Executor>, weights: Vec<Tensor>, in_host_memory: bool) -> Self {
+        let (pages, slots) = (Pool::default(), Pool::default());
+        Self { executor, pages, slots, weights, in_host_memory, logits: Vec::new() }
     }
 
     /// Memory for a sequence that has seen nothing.
@@ -53,18 +57,28 @@ impl Runtime {
         Ok(Lease { pages: Vec::new(), slot })
     }
 
-    /// Memory with the same contents: pages are shared, the slot is copied.
+    /// Memory with the same contents.
     pub(crate) fn fork(&mut self, lease: &Lease) -> Result<Lease> {
         let mut copy = self.lease()?;
-        if let (Some(from), Some(to)) = (lease.slot, copy.slot)
-            && let Err(e) = self.executor.copy(Place::Slot(from), Place::Slot(to))
-        {
-            self.release(&mut copy);
-            return Err(e.into());
+        match self.assign(lease, &mut copy) {
+            Ok(()) => Ok(copy),
+            Err(e) => {
+                self.release(&mut copy);
+                Err(e)
+            }
         }
-        lease.pages.iter().for_each(|&p| self.pages.share(p));
-        copy.pages = lease.pages.clone();
-        Ok(copy)
+    }
+
+    /// Gives a sequence's memory the contents of another's: pages are shared, the slot
+    /// is copied.
+    pub(crate) fn assign(&mut self, from: &Lease, to: &mut Lease) -> Result<()> {
+        if let (Some(from), Some(to)) = (from.slot, to.slot) {
+            self.executor.copy(Place::Slot(from), Place::Slot(to))?;
+        }
+        from.pages.iter().for_each(|&p| self.pages.share(p));
+        let before = std::mem::replace(&mut to.pages, from.pages.clone());
+        before.into_iter().for_each(|p| self.pages.release(p));
+        Ok(())
     }
 
     /// Takes back a sequence's memory.
@@ -109,10 +123,41 @@ impl Runtime {
             });
         }
         self.executor.run(&step, &mut self.logits)?;
-        if self.weights.iter().any(|w| !w.data().is_intact()) {
-            return Err(Error::FileLost);
-        }
+        self.check_intact()?;
         Ok(&self.logits)
+    }
+
+    /// Runs up to `steps` decode steps of one sequence in one go; the tokens drawn, or
+    /// `None` if the executor does not draw.
+    pub(crate) fn window(
+        &mut self,
+        lease: &mut Lease,
+        past: usize,
+        token: u32,
+        draw: &Draw,
+        ends: &[u32],
+        steps: usize,
+    ) -> Result<Option<Vec<u32>>> {
+        let mut drawn = Vec::new();
+        let done = self.extend(lease, past + steps).and_then(|()| {
+            self.own(lease, past..past + steps)?;
+            let first = Step::single(&[token], past, lease.slot.unwrap_or(0), &lease.pages);
+            let window = Window { first: &first, draws: std::slice::from_ref(draw), ends, steps };
+            Ok(self.executor.window(&window, &mut |_, token| drawn.push(token))?)
+        });
+        // It may have read less than there was room for.
+        self.truncate(lease, past + drawn.len());
+        let done = done?;
+        self.check_intact()?;
+        Ok(done.then_some(drawn))
+    }
+
+    /// An error if a part of the model's file is gone.
+    fn check_intact(&self) -> Result<()> {
+        match self.weights.iter().all(|w| w.data().is_intact()) {
+            true => Ok(()),
+            false => Err(Error::FileLost),
+        }
     }
 
     /// Copies those pages of a range of positions that others have as well.
@@ -142,20 +187,30 @@ impl Runtime {
         if pages <= self.pages.reserved && slots <= self.slots.reserved {
             return Ok(());
         }
+        let grown = self
+            .check_host_memory(pages - self.pages.reserved, slots - self.slots.reserved)
+            .and_then(|()| Ok(self.executor.reserve(pages, slots)?));
+        match grown {
+            Ok(()) => (self.pages.reserved, self.slots.reserved) = (pages, slots),
+            Err(_) => {
+                self.pages.forget_unreserved();
+                self.slots.forget_unreserved();
+            }
+        }
+        grown
+    }
+
+    /// Refuses new pages and slots that would exhaust the machine.
+    fn check_host_memory(&self, pages: usize, slots: usize) -> Result<()> {
         let memory = Memory::of(self.executor.plan(), self.executor.cache_type());
-        let needed = (pages - self.pages.reserved) as u64 * memory.page_bytes
-            + (slots - self.slots.reserved) as u64 * memory.slot_bytes;
-        if needed + HEADROOM > available_memory() {
-            self.pages.forget_unreserved();
-            self.slots.forget_unreserved();
+        let needed = pages as u64 * memory.page_bytes + slots as u64 * memory.slot_bytes;
+        if self.in_host_memory && needed + HEADROOM > available_memory() {
             return Err(Error::OutOfMemory(format!(
                 "the next part of the context takes {} MB, the machine has {} MB left",
                 needed.div_ceil(1 << 20),
                 available_memory() >> 20
             )));
         }
-        self.executor.reserve(pages, slots)?;
-        (self.pages.reserved, self.slots.reserved) = (pages, slots);
         Ok(())
     }
 }
@@ -199,5 +254,69 @@ impl Pool {
     fn forget_unreserved(&mut self) {
         self.owners.truncate(self.reserved);
         self.free.retain(|&id| (id as usize) < self.reserved);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ingot_format::{DType, ModelFile};
+    use ingot_plan::{ExecError, Plan, Reference};
+
+    /// A device with memory of its own, for so many pages.
+    struct Small {
+        reference: Reference,
+        pages: usize,
+    }
+
+    impl Executor for Small {
+        fn plan(&self) -> &Plan {
+            self.reference.plan()
+        }
+        fn cache_type(&self) -> DType {
+            self.reference.cache_type()
+        }
+        fn reserve(&mut self, pages: usize, slots: usize) -> Result<(), ExecError> {
+            match pages <= self.pages {
+                true => self.reference.reserve(pages, slots),
+                false => Err(ExecError::OutOfMemory(format!("{pages} pages"))),
+            }
+        }
+        fn run(&mut self, step: &Step, logits: &mut Vec<f32>) -> Result<(), ExecError> {
+            self.reference.run(step, logits)
+        }
+        fn copy(&mut self, from: Place, to: Place) -> Result<(), ExecError> {
+            self.reference.copy(from, to)
+        }
+        fn clear_slot(&mut self, slot: u32) -> Result<(), ExecError> {
+            self.reference.clear_slot(slot)
+        }
+        fn read(&self, place: Place) -> Result<Vec<u8>, ExecError> {
+            self.reference.read(place)
+        }
+        fn write(&mut self, place: Place, bytes: &[u8]) -> Result<(), ExecError> {
+            self.reference.write(place, bytes)
+        }
+    }
+
+    #[test]
+    fn a_device_that_is_full_can_still_be_used() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/models/llama-s-q8_0.gguf");
+        let file = ModelFile::open(path.as_ref()).unwrap();
+        let model = ingot_models::Model::load(&file, Default::default()).unwrap();
+        let small = Small { reference: Reference::new(model.plan, model.weights), pages: 3 };
+        let mut runtime = Runtime::new(Box::new(small), Vec::new(), false);
+        let (mut a, mut b) = (runtime.lease().unwrap(), runtime.lease().unwrap());
+        runtime.extend(&mut a, 2 * PAGE).unwrap();
+        let too_much = runtime.extend(&mut b, 2 * PAGE);
+        assert!(matches!(too_much, Err(Error::OutOfMemory(what)) if what == "4 pages"));
+        // What did not fit is forgotten: there is room for one page, and then for what `a` gives back.
+        assert!(b.pages.is_empty());
+        runtime.extend(&mut b, PAGE).unwrap();
+        assert!(runtime.extend(&mut b, 2 * PAGE).is_err());
+        runtime.release(&mut a);
+        runtime.extend(&mut b, 3 * PAGE).unwrap();
+        let rows = Rows { lease: &mut b, past: 0, tokens: &[1, 2, 3] };
+        assert_eq!(runtime.step(&mut [rows], false).unwrap().len(), model.info.vocab);
     }
 }

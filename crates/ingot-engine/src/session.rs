@@ -3,13 +3,9 @@
 use crate::generate::{Generation, Request};
 use crate::runtime::{Lease, Rows};
 use crate::{Error, Model, Result, Sampler, saved};
+use ingot_plan::Draw;
 use std::ops::ControlFlow;
 use std::path::Path;
-
-/// Rows of one step while a prompt is read. Long prompts are read in pieces, so
-/// that scratch memory stays small, progress can be shown and ctrl-C is heard;
-/// with fewer rows the weights would be unpacked for too few products.
-const CHUNK: usize = 256;
 
 /// One sequence of tokens on a model.
 pub struct Session {
@@ -55,9 +51,11 @@ impl Session {
         mut progress: impl FnMut(usize) -> ControlFlow<()>,
     ) -> Result<()> {
         self.check_room(tokens)?;
-        for (i, chunk) in tokens.chunks(CHUNK).enumerate() {
+        let mut done = 0;
+        for chunk in tokens.chunks(self.model.chunk()) {
             self.read(chunk, false)?;
-            if progress(i * CHUNK + chunk.len()).is_break() {
+            done += chunk.len();
+            if progress(done).is_break() {
                 break;
             }
         }
@@ -68,7 +66,7 @@ impl Session {
     pub fn feed_all(&mut self, tokens: &[u32]) -> Result<Vec<f32>> {
         self.check_room(tokens)?;
         let mut all = Vec::new();
-        for chunk in tokens.chunks(CHUNK) {
+        for chunk in tokens.chunks(self.model.chunk()) {
             all.extend(self.read(chunk, true)?);
         }
         Ok(all)
@@ -140,6 +138,14 @@ impl Session {
         })
     }
 
+    /// Makes this session a second one with the past of `other`, of the same model.
+    pub(crate) fn become_like(&mut self, other: &Self) -> Result<()> {
+        self.model.runtime().assign(&other.lease, &mut self.lease)?;
+        self.tokens.clone_from(&other.tokens);
+        self.logits.clone_from(&other.logits);
+        Ok(())
+    }
+
     /// Writes the session to a file, under a temporary name first, so that an
     /// earlier file is never lost. `notes` are kept with it.
     pub fn save(&self, path: impl AsRef<Path>, notes: &str) -> Result<()> {
@@ -182,6 +188,31 @@ impl Session {
 
     pub(crate) fn rows<'a>(&'a mut self, tokens: &'a [u32]) -> Rows<'a> {
         Rows { past: self.tokens.len(), lease: &mut self.lease, tokens }
+    }
+
+    /// True if what the model made of the past cannot be cut back.
+    pub(crate) fn is_recurrent(&self) -> bool {
+        self.lease.slot.is_some()
+    }
+
+    /// Reads a token and then draws up to `steps` tokens on the device, reading all but
+    /// the last of them; `None` if the executor does not draw. There are no logits
+    /// afterwards.
+    pub(crate) fn window(
+        &mut self,
+        token: u32,
+        draw: &Draw,
+        ends: &[u32],
+        steps: usize,
+    ) -> Result<Option<Vec<u32>>> {
+        let past = self.tokens.len();
+        let drawn = self.model.runtime().window(&mut self.lease, past, token, draw, ends, steps)?;
+        if let Some(drawn) = &drawn {
+            self.tokens.push(token);
+            self.tokens.extend_from_slice(&drawn[..drawn.len().saturating_sub(1)]);
+            self.logits.clear();
+        }
+        Ok(drawn)
     }
 
     pub(crate) fn fed(&mut self, tokens: &[u32], logits: &[f32]) {

@@ -26,6 +26,7 @@ pub use options::{Mirostat, SamplerError, SamplerOptions};
 
 use crate::rng::Rng;
 use candidates::{Candidate, draw, top_k, weigh};
+use ingot_plan::Draw;
 use mirostat::MirostatState;
 use penalties::History;
 
@@ -97,6 +98,23 @@ impl Sampler {
         filters::apply(candidates, options);
         weigh(candidates, options.temperature);
         draw(candidates, point).id
+    }
+
+    /// How a device draws token number `count` of a text in this sampler's place, if all
+    /// of the options are ones that devices know. The device's random numbers are
+    /// others than the sampler's.
+    pub(crate) fn device_draw(&self, count: usize) -> Option<Draw> {
+        let o = &self.options;
+        let neutral = o.repetition_penalty == 1.0 && o.frequency_penalty == 0.0 && o.presence_penalty == 0.0;
+        let known = neutral && o.logit_bias.is_empty() && o.mirostat.is_none() && o.typical_p >= 1.0;
+        known.then(|| Draw {
+            temperature: o.temperature,
+            top_k: u32::try_from(o.top_k).unwrap_or(0),
+            top_p: o.top_p,
+            min_p: o.min_p,
+            seed: o.seed,
+            counter: count as u64,
+        })
     }
 
     /// Makes a token part of the history that the penalties look at. To be called for every sampled token

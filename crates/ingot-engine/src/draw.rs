@@ -1,0 +1,177 @@
+//! Where the tokens of a generation come from.
+//!
+//! The host draws from the session's logits; or, where the executor can draw by
+//! itself, tokens come in windows: several steps in one submission, without the
+//! logits ever leaving the device. A window may run ahead of what is wanted. When
+//! the generation ends, [`Tokens::settle`] leaves a session that has seen exactly
+//! the tokens that were handed out.
+
+use crate::{Error, Result, Sampler, Session};
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+/// Most steps of a window, unless the request says otherwise.
+const MOST_STEPS: usize = 8;
+/// About how long a window may keep its tokens back, unless the request says how
+/// many they may be.
+const PATIENCE: Duration = Duration::from_millis(50);
+
+pub(crate) struct Tokens<'a> {
+    pub(crate) session: &'a mut Session,
+    sampler: &'a mut Sampler,
+    /// Drawn and not handed out yet. The session has seen all but the last of them.
+    ahead: VecDeque<u32>,
+    /// The last token handed out, if the session has not seen it.
+    unseen: Option<u32>,
+    windows: Windows,
+    drawn: usize,
+}
+
+/// Whether windows are used.
+enum Windows {
+    Never,
+    Yes(Ahead),
+}
+
+/// How far windows may run ahead, and the way back.
+struct Ahead {
+    /// Most steps of a window; absent, as many as [`PATIENCE`] allows.
+    most: Option<usize>,
+    /// The session before the last window, if it cannot be cut back.
+    before: Option<Box<Session>>,
+    /// Time of a step in the last window.
+    pace: Duration,
+    /// What the session made of the last window may be something else than its tokens:
+    /// it came to an end before its last step, or failed.
+    spoiled: bool,
+}
+
+impl<'a> Tokens<'a> {
+    /// Tokens that continue a session; `most` is the number of steps of a window.
+    pub(crate) fn new(session: &'a mut Session, sampler: &'a mut Sampler, most: Option<usize>) -> Self {
+        let windows = match sampler.device_draw(0) {
+            Some(_) => Windows::Yes(Ahead { most, before: None, pace: PATIENCE / 2, spoiled: false }),
+            None => Windows::Never,
+        };
+        Self { session, sampler, ahead: VecDeque::new(), unseen: None, windows, drawn: 0 }
+    }
+
+    /// Number of tokens that are part of the text: what the session has seen, less
+    /// what it has seen too much, and what it has not seen yet.
+    pub(crate) fn seen(&self) -> usize {
+        let too_many = self.ahead.len().saturating_sub(1);
+        self.session.tokens().len() - too_many + usize::from(self.unseen.is_some())
+    }
+
+    /// Tokens handed out so far.
+    pub(crate) fn drawn(&self) -> usize {
+        self.drawn
+    }
+
+    /// The next token. At most `left` will be asked for, this one included; after one
+    /// of `ends` none will.
+    pub(crate) fn next(&mut self, left: usize, ends: &[u32]) -> Result<u32> {
+        if let Some(token) = self.unseen
+            && self.ahead.is_empty()
+        {
+            self.window(token, left, ends)?;
+        }
+        let token = match self.ahead.pop_front() {
+            Some(token) => {
+                self.unseen = self.ahead.is_empty().then_some(token);
+                token
+            }
+            None => {
+                let token = self.sampler.sample(self.session.logits());
+                match self.windows {
+                    Windows::Never => self.session.feed(&[token])?,
+                    Windows::Yes(_) => self.unseen = Some(token),
+                }
+                token
+            }
+        };
+        self.sampler.accept(token);
+        self.drawn += 1;
+        Ok(token)
+    }
+
+    /// Fills `ahead` by a window that begins with a token the session has not seen;
+    /// if the executor has no windows, shows the session that token.
+    fn window(&mut self, token: u32, left: usize, ends: &[u32]) -> Result<()> {
+        let Windows::Yes(ahead) = &mut self.windows else { return Ok(()) };
+        // The last token of a full context is never followed by another.
+        let room = self.session.model().context().saturating_sub(self.session.tokens().len() + 1);
+        let steps = ahead.steps(left.min(room));
+        let draw = self.sampler.device_draw(self.drawn).expect("checked at the beginning");
+        let start = Instant::now();
+        let drawn = match ahead.remember(self.session) {
+            Ok(()) => {
+                ahead.spoiled = true; // until it went well
+                self.session.window(token, &draw, ends, steps)?
+            }
+            // No room for a way back: one token after the other. It is the first one's that
+            // is missing, so that no text has begun with the device's numbers.
+            Err(Error::OutOfMemory(_)) if ahead.before.is_none() => None,
+            Err(e) => return Err(e),
+        };
+        match drawn {
+            Some(tokens) => {
+                ahead.pace = start.elapsed() / steps as u32;
+                ahead.spoiled = tokens.len() < steps;
+                self.ahead.extend(tokens);
+            }
+            None => {
+                self.windows = Windows::Never;
+                self.session.feed(&[token])?;
+            }
+        }
+        self.unseen = None;
+        Ok(())
+    }
+
+    /// Leaves a session that has seen all tokens handed out and no other, and has the
+    /// logits of what comes next.
+    pub(crate) fn settle(&mut self) -> Result<()> {
+        let waiting = self.ahead.len();
+        if waiting == 0 && self.unseen.is_none() {
+            return Ok(());
+        }
+        self.ahead.clear();
+        let mut tokens = self.session.tokens().to_vec();
+        // Of those that wait the session has seen all but the last.
+        tokens.truncate(tokens.len() - waiting.saturating_sub(1));
+        tokens.extend(self.unseen.take());
+        // A window leaves no logits: at least the last token is read, again if need be.
+        let mut known = tokens.len() - 1;
+        if let Windows::Yes(Ahead { before: Some(before), spoiled, .. }) = &mut self.windows
+            && (waiting > 0 || *spoiled)
+        {
+            std::mem::swap(self.session, before);
+            known = self.session.tokens().len();
+        }
+        self.session.truncate(known)?;
+        self.session.feed(&tokens[known..])
+    }
+}
+
+impl Ahead {
+    /// Steps of the next window if there is use for so many tokens: a power of two, so
+    /// that few lengths have to be recorded.
+    fn steps(&self, wanted: usize) -> usize {
+        let most = self.most.unwrap_or_else(|| {
+            let patient = PATIENCE.as_secs_f64() / self.pace.as_secs_f64().max(1e-6);
+            MOST_STEPS.min(patient as usize)
+        });
+        1 << wanted.min(most).max(1).ilog2()
+    }
+
+    /// Keeps what a session is now, if it could not be cut back to it.
+    fn remember(&mut self, session: &Session) -> Result<()> {
+        match &mut self.before {
+            _ if !session.is_recurrent() => {}
+            Some(before) => before.become_like(session)?,
+            none => *none = Some(Box::new(session.fork()?)),
+        }
+        Ok(())
+    }
+}
