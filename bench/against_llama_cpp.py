@@ -5,6 +5,9 @@
   cargo build --release --example speed
   python bench/against_llama_cpp.py MODEL.gguf [--rounds 5] [--threads 2] [--tokens 64] [--prompt 512]
 
+A model to measure with, if there is none:
+  cargo run --release --example synthetic -- qwen2.5-0.5b q4_k_m MODEL.gguf
+
 Prints a line per round and the medians with their ratio. Shared machines drift from minute to
 minute: only figures of one run may be compared.
 """

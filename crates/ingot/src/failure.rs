@@ -2,6 +2,7 @@
 //! wrong, where possible one that says what to do, and an exit code.
 
 use crate::term::{ERROR, HINT};
+use ingot_gpu::device::DeviceError;
 use std::fmt::Display;
 use std::io;
 use std::process::ExitCode;
@@ -94,6 +95,12 @@ impl From<ingot::Error> for Failure {
             Error::BadSession { .. } => failure
                 .hint("a session continues only on the model and with the cache type it was saved with"),
             Error::ContextFull { .. } => failure.hint("--ctx sets the size of the context"),
+            Error::Gpu { source: DeviceError::OutOfMemory(_), .. } => {
+                failure.hint("a smaller model needs less; --device cpu uses the computer's own memory")
+            }
+            Error::Gpu { .. } => {
+                failure.hint("`ingot doctor` shows what there is; --device cpu works everywhere")
+            }
             Error::OutOfMemory(_) => failure.hint("a smaller --ctx or a smaller model needs less"),
             _ => failure,
         }

@@ -33,5 +33,6 @@ pub use ingot_engine::{
     Result, Sampler, SamplerOptions, Session, available_memory,
 };
 pub use ingot_format::{Bytes, ModelFile};
+pub use ingot_gpu::DeviceKind;
 pub use ingot_models::{Family, Info};
 pub use ingot_tokenizer::{EncodeOptions, Message, Tokenizer};

@@ -1,13 +1,16 @@
 //! The terminal program: arguments in, text out. Everything about models is in
 //! the library; here is only what people see of it.
 
+mod bare;
 mod cli;
 mod commands;
+mod device;
 mod failure;
 mod interrupt;
 mod models;
 mod stats;
 mod stream;
+mod table;
 mod term;
 mod units;
 

@@ -1,8 +1,10 @@
 //! Finding the model that a word on the command line means.
 
+use crate::cli::EngineArgs;
+use crate::device;
 use crate::failure::{ACCEPTED, Failure, Result};
 use crate::term::Progress;
-use ingot::{Bytes, EMBEDDED_NAME, Model, ModelFile, Options};
+use ingot::{EMBEDDED_NAME, Error, ExecutorKind, Model, ModelFile, Options};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -37,25 +39,39 @@ impl Place {
         }
     }
 
-    /// Opens it to run it.
-    pub fn open(&self, options: &Options) -> Result<Model> {
-        let _progress = Progress::new("opening the model", 0);
+    /// Opens it to run it, on the device of these arguments.
+    pub fn open(&self, engine: &EngineArgs) -> Result<Model> {
+        let file = self.model_file()?;
+        Ok(device::open(engine, |options| self.open_file(&file, options))?)
+    }
+
+    /// Opens it to see whether it runs on a device.
+    pub fn open_on(&self, executor: ExecutorKind) -> Result<Model> {
+        Ok(self.open_file(&self.model_file()?, &Options { executor, ..Options::default() })?)
+    }
+
+    /// Opens the file to look at it.
+    pub fn read(&self) -> Result<ModelFile> {
+        self.file().map_err(|e| Failure::new(e).hint(ACCEPTED))
+    }
+
+    /// The file as something to run: what is wrong with it is told with its path.
+    pub fn model_file(&self) -> ingot::Result<ModelFile> {
+        let bad = |e: ingot_format::Error| Error::BadModel { path: self.name().into(), source: e.into() };
+        self.file().map_err(bad)
+    }
+
+    fn file(&self) -> ingot_format::Result<ModelFile> {
         match self {
-            Self::Embedded => Ok(Model::from_bytes(ingot::embedded_bytes(), EMBEDDED_NAME, options)?),
-            Self::Path(path) => Ok(Model::open(path, options)?),
+            Self::Embedded => ingot_format::Gguf::from_bytes(ingot::embedded_bytes()).map(ModelFile::Gguf),
+            Self::Path(path) => ModelFile::open(path),
         }
     }
 
-    /// Opens it to look at it.
-    pub fn read(&self) -> Result<ModelFile> {
-        let file = match self {
-            Self::Embedded => {
-                let bytes: Bytes = ingot::embedded_bytes();
-                ingot_format::Gguf::from_bytes(bytes).map(ModelFile::Gguf)
-            }
-            Self::Path(path) => ModelFile::open(path),
-        };
-        file.map_err(|e| Failure::new(e).hint(ACCEPTED))
+    fn open_file(&self, file: &ModelFile, options: &Options) -> ingot::Result<Model> {
+        let progress = Progress::new("opening the model", 0);
+        let name = PathBuf::from(self.name());
+        Model::from_file_with(file, &name, options, &mut |done, all| progress.set_bytes(done, all))
     }
 }
 

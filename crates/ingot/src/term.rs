@@ -87,11 +87,10 @@ impl Progress {
     /// `total` steps of `what`; a spinner if there are none to count.
     pub fn new(what: &'static str, total: usize) -> Self {
         let bar = ProgressBar::with_draw_target(Some(total as u64), ProgressDrawTarget::hidden());
-        let template = match total {
+        bar.set_style(style(match total {
             0 => "{spinner} {msg}",
             _ => "{msg} [{bar:30}] {pos}/{len} tokens",
-        };
-        bar.set_style(ProgressStyle::with_template(template).expect("a valid template"));
+        }));
         bar.set_message(what);
         let mut progress = Self { bar, done: None, thread: None };
         if io::stderr().is_terminal() {
@@ -112,6 +111,19 @@ impl Progress {
     pub fn set(&self, steps: usize) {
         self.bar.set_position(steps as u64);
     }
+
+    /// So many bytes are done: from now on it counts these.
+    pub fn set_bytes(&self, bytes: u64, total: u64) {
+        if self.bar.length() != Some(total) {
+            self.bar.set_style(style("{msg} [{bar:30}] {decimal_bytes}/{decimal_total_bytes}"));
+            self.bar.set_length(total);
+        }
+        self.bar.set_position(bytes);
+    }
+}
+
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).expect("a valid template")
 }
 
 impl Drop for Progress {

@@ -4,11 +4,13 @@
 mod model;
 mod run;
 mod sampling;
+mod study;
 mod tools;
 
-pub use model::{EngineArgs, ModelArgument, ModelOption};
+pub use model::{EngineArgs, ModelArgument, ModelOption, Settings};
 pub use run::{ChatArgs, Output, RunArgs};
 pub use sampling::SamplingArgs;
+pub use study::{BenchArgs, DiffArgs};
 pub use tools::{CompletionsArgs, DoctorArgs, InspectArgs, LogitsArgs, ManArgs, TokenizeArgs};
 
 use clap::{Parser, Subcommand};
@@ -19,6 +21,7 @@ Examples:
   ingot run -m model.gguf \"Why is the sky blue?\"
   ingot chat model.gguf
   ingot inspect model.gguf
+  ingot bench model.gguf
 
 MODEL is a GGUF file (of a split one the first part), a safetensors file, a
 Hugging Face folder, or the name of a file in a folder called models.";
@@ -53,6 +56,10 @@ pub enum Command {
     Tokenize(TokenizeArgs),
     /// Write the logits of a list of tokens to a file
     Logits(LogitsArgs),
+    /// Measure how fast a model is read and written
+    Bench(BenchArgs),
+    /// Compare what two executors compute, buffer by buffer
+    Diff(DiffArgs),
     /// Look at this computer and say what ingot makes of it
     Doctor(DoctorArgs),
     /// Print a completion script for a shell

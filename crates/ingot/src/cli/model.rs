@@ -1,5 +1,6 @@
 //! Which model, and how it is run.
 
+use crate::device::Device;
 use clap::{Args, ValueEnum, ValueHint};
 use ingot::{CacheType, ExecutorKind, Options};
 use std::num::NonZeroUsize;
@@ -31,40 +32,55 @@ impl ModelArgument {
     }
 }
 
-/// How a model is run.
+/// Where and how a model is run.
 #[derive(Args)]
 #[command(next_help_heading = "Running")]
 pub struct EngineArgs {
+    /// What computes: auto, metal, cuda or cuda:N, or cpu; for tests also sim, a GPU simulated
+    /// strictly, and reference, a naive computation (both very slow)
+    #[arg(
+        long,
+        visible_alias = "executor",
+        value_name = "DEVICE",
+        env = "INGOT_DEVICE",
+        hide_env_values = true,
+        default_value = "auto"
+    )]
+    pub device: Device,
+    /// How it is run there.
+    #[command(flatten)]
+    pub settings: Settings,
+}
+
+/// How a model is run, wherever that is.
+#[derive(Args)]
+#[command(next_help_heading = "Running")]
+pub struct Settings {
     /// Threads to use [default: as many as there are processors]
     #[arg(short, long, value_name = "N")]
     threads: Option<NonZeroUsize>,
     /// Most tokens of prompt and text together [default: what the model was trained for]
     #[arg(short, long, value_name = "TOKENS")]
     ctx: Option<NonZeroUsize>,
-    /// How keys and values are kept
+    /// How keys and values are kept; q8_0 on GPUs only
     #[arg(long, value_enum, default_value_t = Cache::F16)]
     cache: Cache,
-    /// Keep activations in f32 instead of rounding them to 8 bits (slower)
+    /// Keep activations in f32 instead of rounding them to 8 or 16 bits (slower)
     #[arg(long)]
     exact: bool,
-    /// What computes: SIMD kernels, or the naive reference (very slow)
-    #[arg(long, value_enum, default_value_t = Executor::Cpu)]
-    executor: Executor,
 }
 
-impl EngineArgs {
-    /// The engine's options for them.
-    pub fn options(&self) -> Options {
+impl Settings {
+    /// The engine's options for them on a device.
+    pub fn options(&self, executor: ExecutorKind) -> Options {
         Options {
-            executor: match self.executor {
-                Executor::Cpu => ExecutorKind::Cpu,
-                Executor::Reference => ExecutorKind::Reference,
-            },
+            executor,
             threads: self.threads.map(NonZeroUsize::get),
             context: self.ctx.map(NonZeroUsize::get),
             cache: match self.cache {
                 Cache::F16 => CacheType::F16,
                 Cache::F32 => CacheType::F32,
+                Cache::Q8_0 => CacheType::Q8_0,
             },
             exact: self.exact,
         }
@@ -75,10 +91,6 @@ impl EngineArgs {
 enum Cache {
     F16,
     F32,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum Executor {
-    Cpu,
-    Reference,
+    #[value(name = "q8_0")]
+    Q8_0,
 }

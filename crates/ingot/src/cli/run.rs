@@ -89,6 +89,7 @@ impl LimitArgs {
             max_tokens: usize::try_from(self.max_tokens).ok(),
             stop: self.stop.clone(),
             ignore_end: self.ignore_eos,
+            ..ingot::Request::default()
         }
     }
 }

@@ -70,7 +70,7 @@ pub struct TokenizeArgs {
     after_help = "\
 Examples:
   ingot logits model.gguf --tokens 1,15043,3186 -o logits.f32
-  ingot logits model.gguf --tokens @ids.txt --executor reference -o -
+  ingot logits model.gguf --tokens @ids.txt --device reference -o -
   ingot logits model.gguf --tokens @ids.txt --greedy 16
 
 Logits are little-endian f32, a row of the size of the vocabulary for each

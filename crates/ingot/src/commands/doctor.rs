@@ -2,12 +2,14 @@
 //! it works.
 
 use crate::cli::DoctorArgs;
+use crate::device::{self, Found};
 use crate::failure::{Failure, Result};
 use crate::models::Place;
 use crate::term::{DIM, ERROR, HEADING, WARNING};
 use crate::units;
-use ingot::{Options, Request, Sampler, SamplerOptions};
+use ingot::{DeviceKind, ExecutorKind, Request, Sampler, SamplerOptions};
 use ingot_cpu::Isa;
+use ingot_gpu::device::Info;
 use serde_json::{Value, json};
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
@@ -18,9 +20,9 @@ pub fn run(args: &DoctorArgs) -> Result {
         true => writeln!(io::stdout(), "{}", report.json())?,
         false => report.print(&mut anstream::stdout().lock())?,
     }
-    match report.trial {
-        Ok(_) => Ok(()),
-        Err(_) => Err(Failure::new("the model in the program does not run")),
+    match report.trials.iter().find(|(_, trial)| trial.is_err()) {
+        None => Ok(()),
+        Some((device, _)) => Err(Failure::new(format!("the model in the program does not run on {device}"))),
     }
 }
 
@@ -36,7 +38,11 @@ struct Report {
     memory_left: u64,
     page_size: Option<u64>,
     huge_pages: Option<String>,
-    trial: Result<Trial, String>,
+    gpus: Vec<Found>,
+    /// The compiler of the simulator, or why there is none.
+    simulator: Result<String, String>,
+    /// What the embedded model does on the processor and on the GPU in use.
+    trials: Vec<(ExecutorKind, Result<Trial, String>)>,
 }
 
 /// The embedded model at work.
@@ -51,6 +57,9 @@ impl Report {
         let mut system = sysinfo::System::new();
         system.refresh_memory();
         system.refresh_cpu_all();
+        let gpus = ingot_gpu::devices();
+        let mut trials = vec![ExecutorKind::Cpu, device::choose(&gpus, device::seems_present).0];
+        trials.dedup();
         Self {
             processor: system.cpus().first().map_or(String::new(), |cpu| cpu.brand().trim().to_string()),
             cores: sysinfo::System::physical_core_count(),
@@ -62,7 +71,9 @@ impl Report {
             memory_left: ingot::available_memory(),
             page_size: page_size(),
             huge_pages: huge_pages(),
-            trial: try_model(),
+            gpus,
+            simulator: ingot_gpu::probe(DeviceKind::Sim).map(|info| info.driver).map_err(|e| e.to_string()),
+            trials: trials.into_iter().map(|kind| (kind, try_model(kind))).collect(),
         }
     }
 
@@ -106,20 +117,43 @@ impl Report {
         }
 
         section.heading("Graphics processors")?;
-        section.line("in use", "none: this version of ingot runs on the processor only")?;
+        for gpu in &self.gpus {
+            match gpu {
+                Ok((kind, info)) => section.line(&kind.to_string(), &shown(info))?,
+                Err((kind, e)) if device::seems_present(kind) => {
+                    section.problem(ERROR, &format!("{kind}: {e}"))?;
+                }
+                Err((kind, e)) => section.line(kind, &format!("none: {e}"))?,
+            }
+        }
+        section.line("in use", &self.in_use())?;
+        if let Ok(compiler) = &self.simulator {
+            section.line("simulator", &format!("{compiler}, for working on kernels (--device sim)"))?;
+        }
 
         section.heading("Model in the program")?;
         section.line("name", ingot::EMBEDDED_NAME)?;
-        match &self.trial {
-            Ok(t) => {
-                let (load, time) = (units::time(t.load), units::time(t.generate));
-                let rate = units::rate(t.tokens, t.generate);
-                section.line(
-                    "works",
-                    &format!("opened in {load}, {} tokens in {time} ({rate:.0} tok/s)", t.tokens),
-                )
+        for (device, trial) in &self.trials {
+            match trial {
+                Ok(t) => {
+                    let (load, time) = (units::time(t.load), units::time(t.generate));
+                    let rate = units::rate(t.tokens, t.generate);
+                    let what = format!("opened in {load}, {} tokens in {time} ({rate:.0} tok/s)", t.tokens);
+                    section.line("works", &format!("on {device}: {what}"))?;
+                }
+                Err(e) => section.problem(ERROR, &format!("{device}: {e}"))?,
             }
-            Err(e) => section.problem(ERROR, e),
+        }
+        Ok(())
+    }
+
+    /// What runs models that are given no device, and why.
+    fn in_use(&self) -> String {
+        let change = "--device or INGOT_DEVICE changes it";
+        match device::choose(&self.gpus, device::seems_present) {
+            (ExecutorKind::Gpu(kind), _) => format!("{kind}, the best that works ({change})"),
+            (_, problems) if problems.is_empty() => "none: there is none, the processor computes".into(),
+            (_, problems) => format!("none, the processor computes: {}", problems.join("; ")),
         }
     }
 
@@ -143,18 +177,68 @@ impl Report {
                 "page_bytes": self.page_size,
                 "huge_pages": self.huge_pages,
             },
-            "gpus": { "used": false, "reason": "this version of ingot runs on the processor only" },
-            "embedded_model": match &self.trial {
-                Ok(t) => json!({
-                    "name": ingot::EMBEDDED_NAME,
-                    "works": true,
-                    "load_s": t.load.as_secs_f64(),
-                    "tokens": t.tokens,
-                    "generate_s": t.generate.as_secs_f64(),
-                }),
-                Err(e) => json!({ "name": ingot::EMBEDDED_NAME, "works": false, "error": e }),
+            "gpus": self.gpus_json(),
+            "simulator": {
+                "works": self.simulator.is_ok(),
+                "compiler": self.simulator.as_ref().ok(),
+                "error": self.simulator.as_ref().err(),
+            },
+            "embedded_model": {
+                "name": ingot::EMBEDDED_NAME,
+                "works": self.trials.iter().all(|(_, trial)| trial.is_ok()),
+                "trials": self.trials.iter().map(|(device, t)| trial_json(*device, t)).collect::<Vec<_>>(),
             },
         })
+    }
+
+    fn gpus_json(&self) -> Value {
+        let found = self.gpus.iter().filter_map(|gpu| gpu.as_ref().ok()).map(|(kind, info)| {
+            json!({
+                "device": kind.to_string(),
+                "name": info.name,
+                "driver": info.driver,
+                "cores": info.cores,
+                "memory_bytes": info.memory,
+                "shares_memory": info.shares_memory,
+            })
+        });
+        let missing = self.gpus.iter().filter_map(|gpu| gpu.as_ref().err()).map(|(kind, e)| {
+            let seems_present = device::seems_present(kind);
+            json!({ "kind": kind, "reason": e.to_string(), "seems_present": seems_present })
+        });
+        let device = match device::choose(&self.gpus, device::seems_present).0 {
+            ExecutorKind::Gpu(kind) => Some(kind.to_string()),
+            _ => None,
+        };
+        json!({
+            "used": device.is_some(),
+            "device": device,
+            "reason": self.in_use(),
+            "found": found.collect::<Vec<_>>(),
+            "missing": missing.collect::<Vec<_>>(),
+        })
+    }
+}
+
+/// A GPU in one line.
+fn shown(info: &Info) -> String {
+    let memory = units::bytes(info.memory);
+    let shared = if info.shares_memory { ", shared with the processor" } else { "" };
+    let cores = units::plural(info.cores as usize, "core");
+    format!("{}, {cores}, {memory}{shared}, driver {}", info.name, info.driver)
+}
+
+fn trial_json(device: ExecutorKind, trial: &Result<Trial, String>) -> Value {
+    let device = device.to_string();
+    match trial {
+        Ok(t) => json!({
+            "device": device,
+            "works": true,
+            "load_s": t.load.as_secs_f64(),
+            "tokens": t.tokens,
+            "generate_s": t.generate.as_secs_f64(),
+        }),
+        Err(e) => json!({ "device": device, "works": false, "error": e }),
     }
 }
 
@@ -176,15 +260,15 @@ impl<W: Write> Section<'_, W> {
     }
 }
 
-/// Opens the embedded model and has it write a few tokens.
-fn try_model() -> Result<Trial, String> {
+/// Opens the embedded model on a device and has it write a few tokens.
+fn try_model(device: ExecutorKind) -> Result<Trial, String> {
     const TOKENS: usize = 32;
     let text = |failure: Failure| match failure {
         Failure::Error { message, .. } => message,
         other => format!("{other:?}"),
     };
     let start = Instant::now();
-    let model = Place::Embedded.open(&Options::default()).map_err(text)?;
+    let model = Place::Embedded.open_on(device).map_err(text)?;
     let load = start.elapsed();
     let prompt = model.tokenizer().encode("Once", Default::default()).map_err(|e| e.to_string())?;
     let start = Instant::now();

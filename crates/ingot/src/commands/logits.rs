@@ -1,20 +1,19 @@
 //! `ingot logits`: what the model makes of a list of tokens, as numbers, for
 //! comparing executors, files and other programs.
 
-use super::parse_ids;
+use super::ids_or_file;
 use crate::cli::LogitsArgs;
 use crate::failure::{Failure, Result};
 use crate::models::Place;
 use ingot::{Request, Sampler, SamplerOptions, Session};
 use ingot_format::NewFile;
-use std::fs;
 use std::io::{self, StdoutLock, Write};
 use std::path::{Path, PathBuf};
 
 pub fn run(args: &LogitsArgs) -> Result {
     let place = Place::find(args.model.path())?;
-    let ids = ids(&args.tokens)?;
-    let model = place.open(&args.engine.options())?;
+    let ids = ids_or_file(&args.tokens)?;
+    let model = place.open(&args.engine)?;
     let mut session = model.session()?;
 
     let mut file = args.output.as_deref().map(Output::create).transpose()?;
@@ -39,22 +38,6 @@ pub fn run(args: &LogitsArgs) -> Result {
         writeln!(io::stdout(), "{}", serde_json::Value::from(ids))?;
     }
     Ok(())
-}
-
-/// The ids on the command line, or in the file it names.
-fn ids(text: &str) -> Result<Vec<u32>> {
-    let ids = match text.strip_prefix('@') {
-        None => parse_ids(text)?,
-        Some(path) => {
-            let text = fs::read_to_string(path).map_err(|e| Failure::new(format!("{path}: {e}")))?;
-            parse_ids(&text)?
-        }
-    };
-    match ids.is_empty() {
-        true => Err(Failure::usage("--tokens names no tokens")
-            .hint("for example --tokens 1,2,3 or --tokens @ids.txt")),
-        false => Ok(ids),
-    }
 }
 
 fn greedy(session: &mut Session, n: usize) -> Result<Vec<u32>> {

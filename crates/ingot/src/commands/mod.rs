@@ -1,6 +1,8 @@
 //! One file per command.
 
+mod bench;
 mod chat;
+mod diff;
 mod doctor;
 mod inspect;
 mod logits;
@@ -9,7 +11,7 @@ mod shell;
 mod tokenize;
 
 use crate::cli::Command;
-use crate::failure::Result;
+use crate::failure::{Failure, Result};
 use std::io::{self, IsTerminal, Read};
 
 /// Does what the command line says.
@@ -20,6 +22,8 @@ pub fn run(command: Command) -> Result {
         Command::Inspect(args) => inspect::run(&args),
         Command::Tokenize(args) => tokenize::run(&args),
         Command::Logits(args) => logits::run(&args),
+        Command::Bench(args) => bench::run(&args),
+        Command::Diff(args) => diff::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Completions(args) => shell::completions(&args),
         Command::Man(args) => shell::man(&args),
@@ -56,9 +60,25 @@ fn parse_ids(text: &str) -> Result<Vec<u32>> {
     numbers
         .map(|word| {
             let message = || format!("'{}' is not a token id", crate::units::shortened(word));
-            word.parse().map_err(|_| crate::failure::Failure::new(message()))
+            word.parse().map_err(|_| Failure::new(message()))
         })
         .collect()
+}
+
+/// The ids on the command line, or in the file it names.
+fn ids_or_file(text: &str) -> Result<Vec<u32>> {
+    let ids = match text.strip_prefix('@') {
+        None => parse_ids(text)?,
+        Some(path) => {
+            let text = std::fs::read_to_string(path).map_err(|e| Failure::new(format!("{path}: {e}")))?;
+            parse_ids(&text)?
+        }
+    };
+    match ids.is_empty() {
+        true => Err(Failure::usage("--tokens names no tokens")
+            .hint("for example --tokens 1,2,3 or --tokens @ids.txt")),
+        false => Ok(ids),
+    }
 }
 
 #[cfg(test)]

@@ -23,7 +23,7 @@ pub fn run(mut args: RunArgs) -> Result {
     let interrupt = Interrupt::install()?;
 
     let start = Instant::now();
-    let model = place.open(&args.engine.options())?;
+    let model = place.open(&args.engine)?;
     check_context(&model);
     let (mut session, past) = match &args.load {
         None => (model.session()?, Vec::new()),

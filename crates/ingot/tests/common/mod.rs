@@ -1,5 +1,7 @@
 //! Running the real program.
 
+#![allow(dead_code)] // each file of tests uses a part of it
+
 use serde_json::Value;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -50,10 +52,12 @@ impl From<Output> for Run {
     }
 }
 
-/// The program, in the folder of the fixtures.
+/// The program, in the folder of the fixtures. It computes on the processor unless
+/// told otherwise, whatever the machine has.
 pub fn command(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ingot"));
-    command.args(args).current_dir(fixtures()).env_remove("INGOT_CPU").stdin(Stdio::null());
+    command.args(args).current_dir(fixtures()).stdin(Stdio::null());
+    command.env_remove("INGOT_CPU").env("INGOT_DEVICE", "cpu");
     command
 }
 

@@ -35,7 +35,7 @@ pub fn run(args: ChatArgs) -> Result {
     let place = Place::find(args.model.path())?;
     let interrupt = Interrupt::install()?;
     let start = Instant::now();
-    let model = place.open(&args.engine.options())?;
+    let model = place.open(&args.engine)?;
     check_context(&model);
     let mut input = Input::open()?;
     let mut chat = Chat {

@@ -1,0 +1,104 @@
+//! A model with its executor in the open, for commands that look inside of it.
+//! There are no sessions: pages and slots are the command's own business.
+
+use crate::models::Place;
+use crate::term::Progress;
+use ingot::{Error, ExecutorKind, Info, Memory, ModelFile, Options};
+use ingot_engine::{Machine, Setup};
+use ingot_format::Tensor;
+use ingot_models::Model;
+use ingot_plan::{PAGE, Plan, Precision, Step};
+use std::sync::Arc;
+
+/// An open model and its executor.
+pub struct Bare {
+    /// What it is and how large.
+    pub info: Info,
+    /// One step of it.
+    pub plan: Arc<Plan>,
+    /// What runs it.
+    pub machine: Machine,
+    /// Which kind that is.
+    pub executor: ExecutorKind,
+    /// How its quantized matrices see their inputs.
+    pub precision: Precision,
+    /// What its memory is made of.
+    pub memory: Memory,
+    room: u64,
+    pages: Vec<u32>,
+    /// The tensors keep the file open.
+    _weights: Vec<Tensor>,
+}
+
+/// What does not depend on the executor of a model that is to be opened.
+pub struct Source<'a> {
+    /// What to call it in messages.
+    pub place: &'a Place,
+    /// Its file.
+    pub file: &'a ModelFile,
+}
+
+impl Bare {
+    /// Opens a model as its options say.
+    pub fn open(source: &Source, options: &Options) -> ingot::Result<Self> {
+        let setup = options.resolve()?;
+        Self::open_with(source, options.executor, &setup, setup.precision())
+    }
+
+    /// Opens a model whose matrices see their inputs in this precision.
+    pub fn open_with(
+        source: &Source,
+        executor: ExecutorKind,
+        setup: &Setup,
+        precision: Precision,
+    ) -> ingot::Result<Self> {
+        let bad =
+            |e: ingot_models::Error| Error::BadModel { path: source.place.name().into(), source: e.into() };
+        let model = Model::load(source.file, precision).map_err(bad)?;
+        let memory = Memory::of(&model.plan, setup.cache());
+        let progress = Progress::new("opening the model", 0);
+        let (plan, weights) = (model.plan.clone(), model.weights.clone());
+        let machine = setup.open(plan, weights, &mut |done, all| progress.set_bytes(done, all))?;
+        Ok(Self {
+            info: model.info,
+            plan: model.plan,
+            machine,
+            executor,
+            precision,
+            memory,
+            room: setup.room(&memory),
+            pages: Vec::new(),
+            _weights: model.weights,
+        })
+    }
+
+    /// Makes room for one sequence of so many positions, and for a second slot.
+    pub fn reserve(&mut self, positions: usize) -> ingot::Result<()> {
+        let needed = self.memory.sequence(positions);
+        if needed > self.room {
+            let (needed, room) = (crate::units::bytes(needed), crate::units::bytes(self.room));
+            return Err(Error::OutOfMemory(format!(
+                "{positions} positions take {needed}, the machine has {room} left"
+            )));
+        }
+        let pages = if self.plan.page_len() == 0 { 0 } else { positions.div_ceil(PAGE) };
+        self.pages = (0..pages as u32).collect();
+        Ok(self.machine.executor().reserve(pages, 2)?)
+    }
+
+    /// A step of the sequence in slot 0 whose last row's logits are wanted.
+    pub fn step(&self, tokens: &[u32], past: usize) -> Step {
+        Step::single(tokens, past, 0, &self.pages)
+    }
+
+    /// Runs a step.
+    pub fn run(&mut self, step: &Step, logits: &mut Vec<f32>) -> ingot::Result<()> {
+        Ok(self.machine.executor().run(step, logits)?)
+    }
+}
+
+/// The tokens at these places of a text that is the same every time.
+pub fn tokens(places: std::ops::Range<usize>, vocab: usize) -> Vec<u32> {
+    let draw = |i| ingot_engine::rng::Rng::new(i as u64).next_u64() % vocab as u64;
+    places.map(|i| draw(i) as u32).collect()
+}
