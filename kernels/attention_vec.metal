@@ -53,24 +53,31 @@ kernel void attention_vec(device const float* q [[buffer(0)]],     // [T, KV * G
     grid_dependency_wait();
     const uint passes = grid.x / KV_HEADS, kv_head = group.x / passes;
     const uint first_head = group.x % passes * HEADS; // of the group
-    const uint chunk = group.y, t = group.z;
-    const uint position = t < step_rows(step) ? row_position(step, t) : 0;
+    const uint chunk = group.y, t = group.z, heads = KV_HEADS * GROUP;
+    const ulong first_row = ulong(t) * heads + kv_head * GROUP + first_head; // of N values
+    // On their way while the step is looked at.
+    float queries[1024 / (32 * SIMDGROUPS)];
+#pragma unroll
+    for (uint e = 0; e < 1024 / (32 * SIMDGROUPS); e++) {
+        const uint i = 32 * SIMDGROUPS * e + thread_index;
+        queries[e] = i < HEADS * N && first_head + i / N < GROUP ? q[first_row * N + i] : 0.0f;
+    }
+    const uint position = row_position(step, t);
     const uint seen_from = WINDOW != 0 && position >= WINDOW ? position + 1 - WINDOW : 0;
     if (t >= step_rows(step) || chunk * CHUNK > position || (chunk + 1) * CHUNK <= seen_from) {
         return; // the whole threadgroup
     }
     const uint sequence = row_sequence(step, t);
-    const uint heads = KV_HEADS * GROUP;
     Chunk seen;
     seen.from = max(seen_from, chunk * CHUNK) - chunk * CHUNK;
     seen.end = min(position + 1 - chunk * CHUNK, uint(CHUNK));
     seen.width = KV_HEADS * N;
     seen.column = kv_head * N;
     seen.n = N;
-    const ulong first_row = ulong(t) * heads + kv_head * GROUP + first_head; // of N values
 
-    for (uint i = thread_index; i < HEADS * N; i += 32 * SIMDGROUPS) {
-        memory[i] = first_head + i / N < GROUP ? q[first_row * N + i] : 0.0f;
+#pragma unroll
+    for (uint e = 0; e < 1024 / (32 * SIMDGROUPS); e++) {
+        memory[32 * SIMDGROUPS * e + thread_index] = queries[e];
     }
     if (thread_index * PAGE < seen.end) {
         pages[thread_index] = page_of(step, sequence, chunk * CHUNK + thread_index * PAGE);

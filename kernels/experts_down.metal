@@ -29,7 +29,8 @@ inline void add_products(device const uchar* down, device const uint* choice, th
                          uint first, uint end, thread float* acc, thread const Place& at) {
     float sumsq = 0.0f;
     for (uint n = first / HIDDEN; n < CHOSEN && n * HIDDEN < end; n++) {
-        const Matrix m = {down + ulong(choice[2 * n]) * WIDTH * RowBytes<P0_BLOCK>::of(HIDDEN), WIDTH, HIDDEN, SPLIT};
+        device const uchar* expert = down + ulong(choice[2 * n]) * WIDTH * RowBytes<P0_BLOCK>::of(HIDDEN);
+        const Matrix m = {expert, expert, WIDTH, HIDDEN, SPLIT};
         const uint from = max(first, n * HIDDEN) - n * HIDDEN, to = min(end - n * HIDDEN, HIDDEN);
         InputRow mine = x;
         mine.source.x = x.source.x + n * HIDDEN;
@@ -38,8 +39,9 @@ inline void add_products(device const uchar* down, device const uint* choice, th
 #pragma unroll
         for (uint r = 0; r < ROWS; r++) sum[r] = 0.0f;
         Stream<D> s;
-        stream_begin(s, m, row, from, to, at);
-        stream_run(s, m, from, to, mine, sum, sumsq, at);
+        const Area area = {row, from, to}, after = {0, 0, 0};
+        stream_begin(s, m, area, at);
+        stream_run(s, m, area, after, mine, true, sum, sumsq, at);
         const float weight = as_type<float>(choice[2 * n + 1]);
 #pragma unroll
         for (uint r = 0; r < ROWS; r++) acc[r] = fma(weight, sum[r], acc[r]);
@@ -61,7 +63,7 @@ kernel void experts_down(device const uchar* down [[buffer(0)]], device const fl
     InputRow x;
     x.source = {row_in, row_in, row_in, 0.0f, 0.0f};
     x.rounded = {words, scales, 0};
-    const Matrix m = {down, WIDTH, HIDDEN, SPLIT};
+    const Matrix m = {down, down, WIDTH, HIDDEN, SPLIT};
     float squares = 0.0f;
     bool rounded = false;
     uint parity = 0;

@@ -29,8 +29,8 @@ kernel void experts_up(device const uchar* gate [[buffer(0)]], device const ucha
     grid_dependency_wait();
     const ulong at_row = ulong(group.z) * CHOSEN + group.y;
     const ulong expert = ulong(choice[2 * at_row]) * HIDDEN;
-    const Matrix first = {gate + expert * RowBytes<P0_BLOCK>::of(WIDTH), HIDDEN, WIDTH, SPLIT};
-    const Matrix second = {up + expert * RowBytes<P1_BLOCK>::of(WIDTH), HIDDEN, WIDTH, SPLIT};
+    const Matrix m = {gate + expert * RowBytes<P0_BLOCK>::of(WIDTH), up + expert * RowBytes<P1_BLOCK>::of(WIDTH),
+                      HIDDEN, WIDTH, SPLIT};
     const Ending e = {0.0f, 0, 0, x, x, hidden + at_row * HIDDEN};
     const Place at = {sg, lane};
     InputRow in;
@@ -38,5 +38,5 @@ kernel void experts_up(device const uchar* gate [[buffer(0)]], device const ucha
     in.rounded = {words, scales, 0};
     linear_part<DotOf<P0_BLOCK, ALIGN_OF(P0_BLOCK, P0_ALIGN), INPUTS>::D,
                 DotOf<P1_BLOCK, ALIGN_OF(P1_BLOCK, P1_ALIGN), INPUTS>::D>(
-        first, second, in, e, choice, group.z, group.x, STRIDE, sums, at);
+        m, in, e, choice, group.z, group.x, STRIDE, sums, at);
 }

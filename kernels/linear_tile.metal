@@ -8,20 +8,24 @@
 //
 // Reference: crates/ingot-plan/src/ops/linear.rs.
 //
-// Grid: (tiles of TILE_T tokens, tiles of TILE_R weight rows, part after part); 4 simdgroups, two
-// by two of them on a tile. Weights are unpacked to half (to float with TILE_F32) once per tile,
-// DEPTH columns at a time; the next ones are on their way meanwhile. Sums are f32, in ascending
-// order of k whatever the tile's size is.
+// Grid: (tiles of TILE_T tokens, tiles of TILE_R weight rows, part after part): neighbours share
+// weights. For each 32 rows of a tile there are two simdgroups, which share its tokens. Weights are
+// unpacked to half (to float with TILE_F32) once per tile, 32 columns at a time; the next ones are
+// on their way meanwhile. Sums are f32, in ascending order of k whatever the tile's size is.
 //
 // A launch knows up to two types of blocks; HOW_p has bits: 0-3 which x, 4 which type,
 // 5-7 activation, 8 bias, 9 residual.
 //
-// variants: TILE_T=64; TILE_T=128; TILE_F32=1; BLOCK0=0; BLOCK0=2; BLOCK0=3 ALIGN0=2; BLOCK0=4 ALIGN0=2; BLOCK0=5 ALIGN0=4; BLOCK0=6 ALIGN0=2; BLOCK0=7 ALIGN0=8; BLOCK0=8 ALIGN0=4; BLOCK0=9 ALIGN0=2; BLOCK0=10; BLOCK0=11; BLOCK0=12 ALIGN0=2; BLOCK0=13 ALIGN0=2; BLOCK0=14 ALIGN0=8; BLOCK0=15 ALIGN0=1; BLOCK0=10 BLOCK1=12 ALIGN1=2 TILE_T=128
+// variants: TILE_T=64; TILE_T=128 RESIDENT=3; TILE_T=128 TILE_R=128; TILE_T=128 TILE_R=128 RESIDENT=2; TILE_F32=1; BLOCK0=0; BLOCK0=2; BLOCK0=3 ALIGN0=2; BLOCK0=3; BLOCK0=3 TILE_F32=1; BLOCK0=3 TILE_T=128 TILE_R=128 RESIDENT=2; BLOCK0=4 ALIGN0=2; BLOCK0=5 ALIGN0=4; BLOCK0=6 ALIGN0=2; BLOCK0=7 ALIGN0=8; BLOCK0=8 ALIGN0=4; BLOCK0=9 ALIGN0=2; BLOCK0=10; BLOCK0=11; BLOCK0=12 ALIGN0=2; BLOCK0=13 ALIGN0=2; BLOCK0=14 ALIGN0=8; BLOCK0=15 ALIGN0=1; BLOCK0=10 BLOCK1=12 ALIGN1=2 TILE_T=128 TILE_R=128 RESIDENT=2
 #ifndef TILE_T
 #define TILE_T 32
 #endif
 #ifndef TILE_R
 #define TILE_R 64
+#endif
+// Threadgroups on a core at a time, for NVIDIA's compiler.
+#ifndef RESIDENT
+#define RESIDENT 1
 #endif
 #ifndef BLOCK0
 #define BLOCK0 1

@@ -57,11 +57,11 @@ constant float EPS [[function_constant(32)]];
 #define PART(BLOCK, ALIGN, ACT, BIAS, w, in, out, bias, rows, cols, split, groups)                             \
     if (group.x >= begin && group.x < begin + groups) {                                                        \
         typedef DotOf<BLOCK, ALIGN_OF(BLOCK, ALIGN), INPUTS>::D D;                                             \
-        const Matrix m = {w, rows, cols, split}, second = {SECOND_WEIGHTS(w), rows, cols, split};              \
+        const Matrix m = {w, SECOND_WEIGHTS(w), rows, cols, split};                                            \
         const ulong at_row = ulong(t) * rows;                                                                  \
         const Ending e = {eps, ACT, BIAS, bias, residual + at_row, out + at_row};                              \
         x.source.x = in;                                                                                       \
-        linear_part<D, SECOND(D)>(m, second, x, e, more, t, group.x - begin, groups, sums, at);                \
+        linear_part<D, SECOND(D)>(m, x, e, more, t, group.x - begin, groups, sums, at);                \
     }                                                                                                          \
     begin += groups;
 

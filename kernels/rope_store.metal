@@ -40,6 +40,25 @@ inline uint partner(uint i) {
     return i ^ 1;
 }
 
+/// A lane's values of a head, and the other ones of their pairs.
+struct Head {
+    float own[VALUES], other[VALUES];
+};
+
+inline void head_load(thread Head& values, device const float* q, device const float* k, device const float* v, uint t,
+                      uint head, uint lane) {
+    const bool is_q = head < Q_HEADS, is_v = head >= Q_HEADS + KV_HEADS;
+    const uint kv_head = (head - Q_HEADS) % max(KV_HEADS, 1u);
+    device const float* x =
+        is_q ? q + ulong(t) * (Q_HEADS * N) + head * N : (is_v ? v : k) + ulong(t) * (KV_HEADS * N) + kv_head * N;
+#pragma unroll
+    for (uint e = 0; e < VALUES; e++) {
+        const uint i = 32 * e + lane;
+        values.own[e] = i < N ? x[i] : 0.0f;
+        values.other[e] = !is_v && i < 2 * PAIRS ? x[partner(i)] : 0.0f;
+    }
+}
+
 kernel void rope_store(device const float* q [[buffer(0)]],           // [T, Q_HEADS * N]
                        device const float* k [[buffer(1)]],           // [T, KV_HEADS * N]
                        device const float* v [[buffer(2)]],           // [T, KV_HEADS * N]
@@ -53,11 +72,17 @@ kernel void rope_store(device const float* q [[buffer(0)]],           // [T, Q_H
                        uint simdgroup [[simdgroup_index_in_threadgroup]],
                        uint lane [[thread_index_in_simdgroup]]) {
     grid_dependency_wait();
-    const uint t = group.y;
-    if (t >= step_rows(step)) {
-        return; // the whole threadgroup
-    }
+    const uint t = group.y, heads = Q_HEADS + 2 * KV_HEADS;
+    const uint begin = (group.x * SIMDGROUPS + simdgroup) * HEADS_PER;
+    // Everything that does not need the position is on its way before it is there.
+    Head values;
+    head_load(values, q, k, v, t, min(begin, heads - 1), lane);
     const uint position = row_position(step, t);
+    uint page = 0;
+    if (KV_HEADS > 0) {
+        page = page_of(step, row_sequence(step, t), position);
+    }
+    const uint end = t < step_rows(step) ? min(begin + HEADS_PER, heads) : 0;
     // Turns of this lane's values; the sign of the sine is that of the partner's share.
     float turn_cos[VALUES], turn_sin[VALUES];
 #pragma unroll
@@ -74,25 +99,19 @@ kernel void rope_store(device const float* q [[buffer(0)]],           // [T, Q_H
             turn_sin[e] = first ? -sine : sine;
         }
     }
-    const uint heads = Q_HEADS + 2 * KV_HEADS, width = KV_HEADS * N;
-    uint page = 0;
-    if (KV_HEADS > 0) {
-        page = page_of(step, row_sequence(step, t), position);
-    }
-    const uint begin = (group.x * SIMDGROUPS + simdgroup) * HEADS_PER;
-    for (uint head = begin; head < min(begin + HEADS_PER, heads); head++) {
+    for (uint head = begin; head < end; head++) {
+        if (head != begin) {
+            head_load(values, q, k, v, t, head, lane);
+        }
         const bool is_q = head < Q_HEADS, is_v = head >= Q_HEADS + KV_HEADS;
         const uint kv_head = (head - Q_HEADS) % max(KV_HEADS, 1u);
-        device const float* x = is_q ? q + ulong(t) * (Q_HEADS * N) + head * N
-                                     : (is_v ? v : k) + ulong(t) * width + kv_head * N;
         const bool normed = is_q ? Q_NORM != 0 : K_NORM != 0 && !is_v;
         device const float* weight = is_q ? q_weight : k_weight;
         float own[VALUES], other[VALUES], squares = 0.0f;
 #pragma unroll
         for (uint e = 0; e < VALUES; e++) {
-            const uint i = 32 * e + lane;
-            own[e] = i < N ? x[i] : 0.0f;
-            other[e] = !is_v && i < 2 * PAIRS ? x[partner(i)] : 0.0f;
+            own[e] = values.own[e];
+            other[e] = values.other[e];
             squares = fma(own[e], own[e], squares);
         }
         if (normed) {
@@ -104,7 +123,7 @@ kernel void rope_store(device const float* q [[buffer(0)]],           // [T, Q_H
                 other[e] = i < 2 * PAIRS ? other[e] * (scale * weight[partner(i)]) : 0.0f;
             }
         }
-        device uchar* row = cache + cache_row(page, is_v ? 1 : 0, position, width);
+        device uchar* row = cache + cache_row(page, is_v ? 1 : 0, position, KV_HEADS * N);
 #pragma unroll
         for (uint e = 0; e < VALUES; e++) {
             const uint i = 32 * e + lane;

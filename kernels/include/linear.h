@@ -3,14 +3,17 @@
 //
 // A simdgroup has ROWS rows at a time. `split` simdgroups share these rows, each
 // taking its part of the columns; a threadgroup so has SIMDGROUPS / split sets of
-// rows, and goes on to the sets `threadgroups` further until there are none. The
-// order in which a row is summed depends on nothing but its type, its length,
-// `split` and SIMDGROUPS.
+// rows, and goes on to the sets `threadgroups` further until there are none. What
+// was used is loaded again at once, at the end of a set from the next one: loads
+// are in flight all the time, also while sums are added up. The order in which a
+// row is summed depends on nothing but its type, its length, `split` and SIMDGROUPS.
 //
 // Options: NORM, GLU (1: two matrices give two sums per row), INPUTS (0 f32, 1
-// rounded to 8 bits where weights are packed), ROWS, SIMDGROUPS, SKIP_ZEROS (1: weights
-// that meet only zeros are not loaded), MAXCOLS (columns of a rounded piece of the
-// input row, a multiple of 1024).
+// rounded to 8 bits where weights are packed), ROWS, AHEAD (units in flight per lane
+// and row), SIMDGROUPS, SKIP_ZEROS (1: weights that meet only zeros are not loaded),
+// MAXCOLS (columns of a rounded piece of the input row, a multiple of 1024), RESIDENT
+// (threadgroups on a core at a time, for NVIDIA's compiler: what leaves each thread the
+// registers it needs).
 #pragma once
 #include "linear_dot.h"
 #include "linear_options.h"
@@ -21,21 +24,30 @@
 #ifndef ROWS
 #define ROWS 2
 #endif
+#ifndef AHEAD
+#define AHEAD 2
+#endif
 #ifndef SIMDGROUPS
 #define SIMDGROUPS 8
 #endif
 #ifndef MAXCOLS
 #define MAXCOLS 1024
 #endif
+#ifndef RESIDENT
+#define RESIDENT 2
+#endif
+#define INGOT_GROUPS RESIDENT
 
-// Threadgroups on a core at a time, for NVIDIA's compiler: what leaves each thread the
-// registers it needs. The twin is `resident` in launches/linear_vec.rs.
-#define INGOT_GROUPS (GLU || ROWS > 2 ? 2 : 3)
+/// Two matrices of one type are read together, others one after the other.
+#if GLU && P0_BLOCK == P1_BLOCK
+#define STREAMED (2 * ROWS)
+#else
+#define STREAMED ROWS
+#endif
 
 /// Sums of two sets of rows, so that one is written while the other is still read:
 /// [2][SIMDGROUPS][2 * ROWS + 1], the last of the inner ones for the sum of squares.
 #define SUMS (2 * ROWS + 1)
-/// Sizes of the threadgroup arrays of linear kernels.
 #define SUMS_SIZE (2 * SIMDGROUPS * SUMS)
 #if INPUTS == 1
 #define WORDS_SIZE (MAXCOLS / 64 * 17)
@@ -48,6 +60,7 @@
 /// A matrix and how it is split.
 struct Matrix {
     device const uchar* weights; // [rows, cols]
+    device const uchar* second;  // the same of a second one
     uint rows, cols;
     uint split;
 };
@@ -57,10 +70,16 @@ struct Place {
     uint sg, lane;
 };
 
-/// ROWS rows as they come.
+/// Columns of some rows, from the first of ROWS. No columns if end is 0.
+struct Area {
+    uint row, first, end;
+};
+
+/// STREAMED rows as they come: ROWS of the first matrix, and as many of the second.
 template <class D> struct Stream {
-    device const uchar* row[ROWS];
-    typename D::Chunk next[D::AHEAD][ROWS];
+    device const uchar* row[STREAMED];
+    typename D::Chunk next[AHEAD][STREAMED];
+    typename D::Input in[SKIP_ZEROS || !D::STAGED ? AHEAD : 1];
 };
 
 /// The first row of a simdgroup in the threadgroup's set number `set`.
@@ -73,62 +92,92 @@ inline uint sets(thread const Matrix& m) {
     return (m.rows + rows - 1) / rows;
 }
 
-/// Loads the first units from column `first` on.
+template <class D> inline void stream_rows(thread Stream<D>& s, thread const Matrix& m, uint row) {
+#pragma unroll
+    for (uint r = 0; r < STREAMED; r++) {
+        s.row[r] = (r < ROWS ? m.weights : m.second) + ulong(min(row + r % ROWS, m.rows - 1)) * D::Bytes::of(m.cols);
+    }
+}
+
+/// The simdgroup's first unit from column `first` on.
+template <class D> inline uint first_unit(thread const Matrix& m, uint first, thread const Place& at) {
+    return D::units(first) + at.sg % m.split * 32;
+}
+
+/// Loads the first units.
 template <class D>
-inline void stream_begin(thread Stream<D>& s, thread const Matrix& m, uint row, uint first, uint end,
-                         thread const Place& at) {
-#pragma unroll
-    for (uint r = 0; r < ROWS; r++) s.row[r] = m.weights + ulong(min(row + r, m.rows - 1)) * D::Bytes::of(m.cols);
+inline void stream_begin(thread Stream<D>& s, thread const Matrix& m, Area area, thread const Place& at) {
+    stream_rows(s, m, area.row);
 #if !SKIP_ZEROS
-    const uint from = D::units(first), to = D::units(end);
 #pragma unroll
-    for (uint a = 0; a < D::AHEAD; a++) {
-        const uint u = from + (a * m.split + at.sg % m.split) * 32 + at.lane;
+    for (uint a = 0; a < AHEAD; a++) {
+        const uint u = first_unit<D>(m, area.first, at) + a * 32 * m.split + at.lane;
 #pragma unroll
-        for (uint r = 0; r < ROWS; r++) D::load(u < to, s.row[r], u, m.cols, at.lane, s.next[a][r]);
+        for (uint r = 0; r < STREAMED; r++)
+            D::load(u < D::units(area.end), s.row[r], u, m.cols, at.lane, s.next[a][r]);
     }
 #endif
 }
 
-/// Adds the products with columns `first` to `end` to acc.
+/// True if a row is so short that a lane has no more than AHEAD units of it. An
+/// input in f32 is then kept in registers from set to set.
+template <class D> inline bool keeps_input(thread const Matrix& m) {
+    return !D::STAGED && D::units(m.cols) <= 32 * m.split * AHEAD;
+}
+
+/// Adds the products with columns of `area`, which were begun, to acc and begins
+/// those of `after`. fresh: the input is not in registers yet.
 template <class D>
-inline void stream_run(thread Stream<D>& s, thread const Matrix& m, uint first, uint end, thread const InputRow& x,
-                       thread float* acc, thread float& sumsq, thread const Place& at) {
-    const uint from = D::units(first), to = D::units(end), stride = 32 * m.split;
-    // The same for all lanes of a simdgroup. Not unrolled: that costs registers, and
-    // what is loaded ahead is enough.
+inline void stream_run(thread Stream<D>& s, thread const Matrix& m, Area area, Area after, thread const InputRow& x,
+                       bool fresh, thread float* acc, thread float& sumsq, thread const Place& at) {
+    const uint to = D::units(area.end), stride = 32 * m.split, step = stride * AHEAD;
+    uint base = first_unit<D>(m, area.first, at);
+    // The same for all lanes of a simdgroup, and once where it has nothing to do.
 #pragma unroll 1
-    for (uint base = from + at.sg % m.split * 32; base < to; base += stride * D::AHEAD) {
-        typename D::Input in[SKIP_ZEROS ? D::AHEAD : 1];
+    do {
 #if SKIP_ZEROS
 #pragma unroll
-        for (uint a = 0; a < D::AHEAD; a++) {
+        for (uint a = 0; a < AHEAD; a++) {
             const uint u = base + a * stride + at.lane;
-            D::input(u < to, u, m.cols, x, in[a], sumsq);
-            const bool ok = u < to && !D::is_zero(in[a]);
+            D::input(u < to, u, m.cols, x, s.in[a], sumsq);
+            const bool ok = u < to && !D::is_zero(s.in[a]);
 #pragma unroll
-            for (uint r = 0; r < ROWS; r++) D::load(ok, s.row[r], u, m.cols, at.lane, s.next[a][r]);
+            for (uint r = 0; r < STREAMED; r++) D::load(ok, s.row[r], u, m.cols, at.lane, s.next[a][r]);
+        }
+#else
+        if (!D::STAGED && (fresh || !keeps_input<D>(m))) {
+#pragma unroll
+            for (uint a = 0; a < AHEAD; a++) {
+                const uint u = base + a * stride + at.lane;
+                D::input(u < to, u, m.cols, x, s.in[D::STAGED ? 0 : a], sumsq);
+            }
         }
 #endif
+        uint next = base + step, limit = to;
+        if (next >= to) {
+            next = first_unit<D>(m, after.first, at);
+            limit = D::units(after.end);
+            stream_rows(s, m, after.row);
+        }
         // Used, then loaded again: meanwhile the other units are on their way.
 #pragma unroll
-        for (uint a = 0; a < D::AHEAD; a++) {
-            const uint u = base + a * stride + at.lane, i = SKIP_ZEROS ? a : 0;
-#if !SKIP_ZEROS
-            D::input(u < to, u, m.cols, x, in[i], sumsq);
-#endif
+        for (uint a = 0; a < AHEAD; a++) {
+            const uint u = base + a * stride + at.lane, i = SKIP_ZEROS || !D::STAGED ? a : 0;
+            // Nothing is left for any lane, often in the last round. (What is not staged is kept short.)
+            if (!D::STAGED || base + a * stride < to) {
+                if (!SKIP_ZEROS && D::STAGED) D::input(u < to, u, m.cols, x, s.in[i], sumsq);
 #pragma unroll
-            for (uint r = 0; r < ROWS; r++) {
-                const float v = D::dot(s.next[a][r], in[i], u, at.lane);
-                acc[r] += u < to ? v : 0.0f;
+                for (uint r = 0; r < STREAMED; r++) acc[r] += D::dot(s.next[a][r], s.in[i], u, at.lane);
             }
 #if !SKIP_ZEROS
-            const uint later = u + D::AHEAD * stride;
+            const uint later = next + a * stride + at.lane;
 #pragma unroll
-            for (uint r = 0; r < ROWS; r++) D::load(later < to, s.row[r], later, m.cols, at.lane, s.next[a][r]);
+            for (uint r = 0; r < STREAMED; r++)
+                D::load(later < limit, s.row[r], later, m.cols, at.lane, s.next[a][r]);
 #endif
         }
-    }
+        base += step;
+    } while (base < to);
 }
 
 /// Writes the sums over a simdgroup's lanes.
@@ -146,13 +195,5 @@ inline void put_sums(thread const float* acc, float sumsq, threadgroup float* su
 inline float get_sum(threadgroup const float* sums, uint first, uint count, uint r) {
     float v = 0.0f;
     for (uint i = first; i < first + count; i++) v += sums[i * SUMS + r];
-    return v;
-}
-
-/// A function of a product: 0 none, 1 tanh, 2 sigmoid, 3 squared ReLU.
-inline float activated(float v, uint activation) {
-    if (activation == 1) return tanh(v);
-    if (activation == 2) return 1.0f / (1.0f + exp(-v));
-    if (activation == 3) return max(v, 0.0f) * max(v, 0.0f);
     return v;
 }

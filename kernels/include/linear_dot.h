@@ -3,17 +3,15 @@
 //     Chunk                          a unit of weights, as loaded
 //     Input                          the values that meet it
 //     Bytes                          RowBytes of the type
-//     AHEAD                          units in flight per lane and row
 //     STAGED, SPACED                 the input is rounded to threadgroup memory, and how
 //     units(cols)                    units in a row
 //     load(ok, row, u, cols, lane, c)   loads unit u, or something finite
 //     input(ok, u, cols, x, in, sumsq)  zeros if not ok
 //     is_zero(in)
-//     dot(c, in, u, lane)            reached by all lanes of a simdgroup
+//     dot(c, in, u, lane)            reached by all lanes of a simdgroup; 0 with an input that is not ok
 #pragma once
 #include "blocks/all.h"
 #include "linear_input.h"
-
 #include "linear_q8.h"
 
 /// F32, F16, BF16: a unit is 8 values; the last one of a row may be shorter.
@@ -24,7 +22,7 @@ template <uint TYPE, uint ALIGN> struct FloatDot {
     struct Input {
         float x[8];
     };
-    enum : uint { AHEAD = TYPE == BLOCK_F32 ? 2 : 4, STAGED = 0, SPACED = 0 };
+    enum : uint { STAGED = 0, SPACED = 0 };
     static inline uint units(uint cols) { return (cols + 7) / 8; }
 
     static inline void load(bool ok, device const uchar* row, uint u, uint cols, uint lane, thread Chunk& c) {
@@ -32,15 +30,18 @@ template <uint TYPE, uint ALIGN> struct FloatDot {
     }
     static inline void input(bool ok, uint u, uint cols, thread const InputRow& x, thread Input& in,
                              thread float& sumsq) {
+        if (cols % 8 == 0) {
+            // Without a branch, so that the loads of all units are issued together.
+            float squares = 0.0f;
+            normed4(x.source, ok ? 2 * u : 0, in.x, squares);
+            normed4(x.source, ok ? 2 * u + 1 : 0, in.x + 4, squares);
+            sumsq += ok ? squares : 0.0f;
 #pragma unroll
-        for (uint k = 0; k < 8; k++) in.x[k] = 0.0f;
-        if (ok && cols % 8 == 0) {
-            normed4(x.source, 2 * u, in.x, sumsq);
-            normed4(x.source, 2 * u + 1, in.x + 4, sumsq);
-        } else if (ok) {
+            for (uint k = 0; k < 8; k++) in.x[k] = ok ? in.x[k] : 0.0f;
+        } else {
 #pragma unroll
             for (uint k = 0; k < 8; k++)
-                if (8 * u + k < cols) in.x[k] = normed(x.source, 8 * u + k, sumsq);
+                in.x[k] = ok && 8 * u + k < cols ? normed(x.source, 8 * u + k, sumsq) : 0.0f;
         }
     }
     static inline bool is_zero(thread const Input& in) {
@@ -67,7 +68,7 @@ template <uint TYPE, uint ALIGN> struct UnpackedDot {
         float x[B::LEN];
         float sum[B::GROUPS];
     };
-    enum : uint { AHEAD = 1, STAGED = 0, SPACED = 0 };
+    enum : uint { STAGED = 0, SPACED = 0 };
     static inline uint units(uint cols) { return cols / B::LEN; }
 
     static inline void load(bool ok, device const uchar* row, uint u, uint cols, uint lane, thread Chunk& c) {
@@ -119,11 +120,9 @@ template <uint TYPE, uint ALIGN> struct RoundedDot {
     struct Input {
         uint x[4 * B::GROUPS];
         float scale[B::GROUPS];
-        float sum[B::GROUPS]; // the values' sum times their scale
+        int sum[B::GROUPS]; // of the words' bytes
     };
-    // Units that take many registers are as far ahead as registers allow.
-    enum : uint { LARGE = TYPE == BLOCK_Q6_K || TYPE == BLOCK_Q3_K || TYPE == BLOCK_MXFP4 };
-    enum : uint { AHEAD = LARGE ? 1 : 2, STAGED = 1, SPACED = 0 };
+    enum : uint { STAGED = 1, SPACED = 0 };
     static inline uint units(uint cols) { return cols / B::LEN; }
 
     static inline void load(bool ok, device const uchar* row, uint u, uint cols, uint lane, thread Chunk& c) {
@@ -142,7 +141,7 @@ template <uint TYPE, uint ALIGN> struct RoundedDot {
                 if (!ok) in.x[4 * g + k] = 0;
                 sum = dot4_i8(in.x[4 * g + k], 0x01010101u, sum);
             }
-            in.sum[g] = float(sum) * in.scale[g];
+            in.sum[g] = sum;
         }
     }
     static inline bool is_zero(thread const Input& in) {
@@ -161,11 +160,13 @@ template <uint TYPE, uint ALIGN> struct RoundedDot {
 #pragma unroll
             for (uint k = 0; k < 4; k++) s = dot4_i8(v.q[k], in.x[4 * g + k], s);
             sum = fma(float(s) * in.scale[g], v.scale, sum);
-            if (B::OFFSET) sum = fma(v.offset, in.sum[g], sum);
+            if (B::OFFSET) sum = fma(v.offset, float(in.sum[g]) * in.scale[g], sum);
         }
         return sum;
     }
 };
+
+#include "linear_k.h"
 
 /// The inner product for a type. ROUND: 0 with the input in f32, 1 rounded to 8 bits
 /// where the weights are packed.
@@ -181,3 +182,6 @@ FLOAT_DOT(BLOCK_BF16)
 template <> struct DotOf<BLOCK_Q8_0, 4, 1> { typedef SpacedDot<1> D; };
 template <> struct DotOf<BLOCK_Q8_0, 8, 1> { typedef SpacedDot<2> D; };
 template <> struct DotOf<BLOCK_Q8_0, 16, 1> { typedef SpacedDot<4> D; };
+template <uint ALIGN> struct DotOf<BLOCK_Q4_K, ALIGN, 1> { typedef AffineDot<BLOCK_Q4_K> D; };
+template <uint ALIGN> struct DotOf<BLOCK_Q5_K, ALIGN, 1> { typedef AffineDot<BLOCK_Q5_K> D; };
+template <uint ALIGN> struct DotOf<BLOCK_Q6_K, ALIGN, 1> { typedef SixDot<ALIGN> D; };

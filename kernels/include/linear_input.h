@@ -99,33 +99,67 @@ struct InputRow {
 /// Blocks without larger values become zeros: 127 / m would not be finite.
 #define SMALLEST 4e-37f
 
+/// Rounds four values of a block of which eight neighbouring lanes have four each;
+/// they are those from 4 i on of the piece.
+inline void round_four(thread const float* x, bool ok, thread const Rounded& out, uint i, bool spaced) {
+    float m = max(max(fabs(x[0]), fabs(x[1])), max(fabs(x[2]), fabs(x[3])));
+    m = max(m, simd_shuffle_xor(m, 1));
+    m = max(m, simd_shuffle_xor(m, 2));
+    m = max(m, simd_shuffle_xor(m, 4));
+    // 127 / m and m / 127 as division rounds them, but without its branches for what cannot be here.
+    const float root = rsqrt(m), near = root * root, guess = 127.0f * near;
+    const float inverse = m > SMALLEST ? fma(fma(-m, guess, 127.0f), near, guess) : 0.0f;
+    const float part = 1.0f / 127.0f, scale = m * part;
+    uint word = 0;
+#pragma unroll
+    for (uint k = 0; k < 4; k++) word |= (uint(int(rint(x[k] * inverse))) & 255u) << (8 * k);
+    if (!ok) return;
+    if (spaced) {
+        threadgroup ushort* h = (threadgroup ushort*)out.words + 17 * (i / 8) + 2 * (i & 7);
+        if ((i & 7) == 0) h[0] = 0;
+        h[1] = ushort(word & 0xffffu);
+        h[2] = ushort(word >> 16);
+    } else {
+        out.words[i] = word;
+    }
+    if ((i & 7) == 0) out.scales[i / 8] = fma(fma(-127.0f, scale, m), part, scale);
+}
+
+/// Loads before `grid_dependency_wait()` what of the norm will be needed after it, so
+/// that it is in the cache then; one load per 32 bytes.
+inline void touch_norm(thread const Source& s, uint cols, uint t, uint threads) {
+#if NORM != 0
+    for (uint i = 8 * t; i < cols; i += 8 * threads) {
+        load_stream(s.weight + i);
+#if NORM == 2
+        load_stream(s.bias + i);
+#endif
+    }
+#endif
+}
+
+/// Values that a thread rounds at a time, in fours.
+#define ROUNDED_FOURS 4
+
 /// Rounds columns `first` to `end`, both multiples of 32, by the whole threadgroup:
 /// q = round(x * 127 / max|x|) half to even, as ingot_plan::ops::round_to_q8.
 inline void round_row(thread const Source& s, thread const Rounded& out, uint end, bool spaced, thread float& sumsq,
                       uint t, uint threads) {
     const uint count = (end - out.first) / 4;
-    for (uint base = 0; base < count; base += threads) { // the same for all lanes, as they exchange values
-        const uint i = base + t;
-        float x[4] = {0.0f, 0.0f, 0.0f, 0.0f};
-        if (i < count) normed4(s, out.first / 4 + i, x, sumsq);
-        float m = max(max(fabs(x[0]), fabs(x[1])), max(fabs(x[2]), fabs(x[3])));
-        m = max(m, simd_shuffle_xor(m, 1));
-        m = max(m, simd_shuffle_xor(m, 2));
-        m = max(m, simd_shuffle_xor(m, 4));
-        const float inverse = m > SMALLEST ? 127.0f / m : 0.0f;
-        uint word = 0;
+    // The same for all lanes, as they exchange values.
+    for (uint base = 0; base < count; base += ROUNDED_FOURS * threads) {
+        float x[ROUNDED_FOURS][4];
 #pragma unroll
-        for (uint k = 0; k < 4; k++) word |= (uint(int(rint(x[k] * inverse))) & 255u) << (8 * k);
-        if (i < count) {
-            if (spaced) {
-                threadgroup ushort* h = (threadgroup ushort*)out.words + 17 * (i / 8) + 2 * (i & 7);
-                if ((i & 7) == 0) h[0] = 0;
-                h[1] = ushort(word & 0xffffu);
-                h[2] = ushort(word >> 16);
-            } else {
-                out.words[i] = word;
-            }
-            if ((i & 7) == 0) out.scales[i / 8] = m / 127.0f;
+        for (uint n = 0; n < ROUNDED_FOURS; n++) {
+            const uint i = base + n * threads + t;
+            float squares = 0.0f;
+            normed4(s, out.first / 4 + min(i, count - 1), x[n], squares);
+            sumsq += i < count ? squares : 0.0f;
+        }
+#pragma unroll
+        for (uint n = 0; n < ROUNDED_FOURS; n++) {
+            const uint i = base + n * threads + t;
+            if (base + n * threads < count) round_four(x[n], i < count, out, i, spaced);
         }
     }
 }

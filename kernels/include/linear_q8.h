@@ -64,11 +64,10 @@ template <uint W> struct Q8Place {
     static inline uint words(thread const Q8Place& p) { return min((36 - p.before) / 4, W); }
     /// How many units ago the first block's scale was.
     static inline uint ago(thread const Q8Place& p, uint u) { return u - 34 * p.block / (4 * W); }
-    /// The scale that is in the unit, or 0.
-    static inline float scale(thread const Q8Place& p, thread const uint* q) {
+    /// The bits of the scale that is in the unit, or 0.
+    static inline uint scale(thread const Q8Place& p, thread const uint* q) {
         const uint at = p.before == 0 ? 0 : 34 - p.before;
-        const uint word = at < 4 * W ? Q8Words<W>::at(q, at) : 0;
-        return f16_to_float(ushort((at & 2) != 0 ? word >> 16 : word & 0xffffu));
+        return at < 4 * W ? (Q8Words<W>::at(q, at) >> (8 * (at & 2))) & 0xffffu : 0;
     }
 };
 
@@ -80,10 +79,10 @@ template <uint W> struct SpacedDot {
         ushort earlier; // the first block's scale, if no lane has it
     };
     struct Input {
-        uint first[W], second[W]; // values that meet the first block, and the next
-        float first_scale, second_scale;
+        uint x[W];
+        float first_scale, second_scale; // of values that meet the first block, and the next
     };
-    enum : uint { AHEAD = 3, STAGED = 1, SPACED = 1 };
+    enum : uint { STAGED = 1, SPACED = 1 };
     static inline uint units(uint cols) { return cols / 32 * 34 / (4 * W); }
 
     static inline void load(bool ok, device const uchar* row, uint u, uint cols, uint lane, thread Chunk& c) {
@@ -103,34 +102,32 @@ template <uint W> struct SpacedDot {
         const Where p = Where::of(ok ? u : 0);
         const int word = ok ? int(W * u) - skipped * 34 / 4 : 0;
         const int block = ok ? int(p.block) - skipped : 0;
-        uint v[W];
-        Q8Words<W>::get(x.rounded.words + word, v);
-        const uint mine = Where::words(p);
+        Q8Words<W>::get(x.rounded.words + word, in.x);
 #pragma unroll
-        for (uint k = 0; k < W; k++) {
-            in.first[k] = ok && k < mine ? v[k] : 0;
-            in.second[k] = ok && k >= mine ? v[k] : 0;
-        }
+        for (uint k = 0; k < W; k++) in.x[k] = ok ? in.x[k] : 0;
         in.first_scale = x.rounded.scales[block];
-        in.second_scale = mine < W ? x.rounded.scales[block + 1] : 0.0f;
+        in.second_scale = Where::words(p) < W ? x.rounded.scales[block + 1] : 0.0f;
     }
     static inline bool is_zero(thread const Input& in) {
         uint any = 0;
 #pragma unroll
-        for (uint k = 0; k < W; k++) any |= in.first[k] | in.second[k];
+        for (uint k = 0; k < W; k++) any |= in.x[k];
         return any == 0;
     }
     static inline float dot(thread const Chunk& c, thread const Input& in, uint u, uint lane) {
         const Where p = Where::of(u);
-        const uint ago = Where::ago(p, u);
-        const float mine = Where::scale(p, c.q), theirs = simd_shuffle(mine, lane - min(ago, lane));
-        const float scale = ago == 0 ? mine : earlier(p, u, lane) ? f16_to_float(c.earlier) : theirs;
-        int first = 0, second = 0;
+        const uint mine = Where::scale(p, c.q);
+        const uint theirs = simd_shuffle(mine, lane - min(Where::ago(p, u), lane));
+        const uint scale = earlier(p, u, lane) ? uint(c.earlier) : theirs;
+        // Sums of values: all, and those that meet the first block.
+        const uint words = Where::words(p);
+        int sum = 0, first = 0;
 #pragma unroll
         for (uint k = 0; k < W; k++) {
-            first = dot4_i8(c.q[k], in.first[k], first);
-            second = dot4_i8(c.q[k], in.second[k], second);
+            sum = dot4_i8(c.q[k], in.x[k], sum);
+            first = k < words ? sum : first;
         }
-        return fma(float(first) * in.first_scale, scale, float(second) * in.second_scale * mine);
+        return fma(float(first) * in.first_scale, f16_to_float(ushort(scale)),
+                   float(sum - first) * in.second_scale * f16_to_float(ushort(mine)));
     }
 };

@@ -10,23 +10,22 @@
 #include "tile_blocks.h"
 #include "tile_weights.h"
 
-#ifndef STAGES
+// Pairs of tiles. With three, products with F16 are up to a third faster on an H200, but
+// the largest tiles take 48 KiB of threadgroup memory, which other GPUs do not have.
+#if defined(INGOT_CUDA) && !TILE_F32
+#define STAGES 3
+#else
 #define STAGES 2
 #endif
-#ifndef DEPTH
 #define DEPTH PACKED_STEP
-#endif
 // A simdgroup's part of the tile; two of them share the tokens.
-#ifndef WARP_R
 #define WARP_R 32
-#endif
 #define WARP_T (TILE_T / 2)
 #define SIMDGROUPS (2 * TILE_R / WARP_R)
 #define THREADS (32 * SIMDGROUPS)
-#define INGOT_THREADS THREADS // so that NVIDIA's compiler gives each enough registers
-#ifdef GROUPS_
-#define INGOT_GROUPS GROUPS_
-#endif
+// For NVIDIA's compiler, which gives each thread as many registers as that leaves.
+#define INGOT_THREADS THREADS
+#define INGOT_GROUPS RESIDENT
 #define COLUMNS (DEPTH / 8) // of a tile, times eight
 #define PAIR ((TILE_T + TILE_R) * DEPTH) // values of a pair of tiles
 #define TILES_SIZE (STAGES * PAIR * TILE_BYTES / 16)
@@ -55,25 +54,33 @@ struct Place {
     uint lane, simdgroup;
 };
 
-/// Sixteen bytes of each of a thread's share of ROWS rows that become a tile as they are.
+/// A thread's share of ROWS rows that become a tile as they are, 16 bytes at a time.
 template <uint ROWS> struct Copies {
     enum : uint { VECTORS = DEPTH * TILE_BYTES / 16, LOADS = ROWS * VECTORS / THREADS };
+    device const uchar* from[LOADS];
     uint4 v[LOADS];
 
     static inline threadgroup uint4* to(threadgroup tile_t* tile, uint i) {
         const uint vector = i % VECTORS;
-        return (threadgroup uint4*)(tile + tile_place(i / VECTORS, vector / TILE_VECTORS, COLUMNS)) + vector % TILE_VECTORS;
+        const uint place = tile_place(i / VECTORS, vector / TILE_VECTORS, COLUMNS);
+        return (threadgroup uint4*)(tile + place) + vector % TILE_VECTORS;
     }
-    /// Begins with step k; rows behind `last` are that one once more, and nobody looks at
-    /// what they become. Behind `bytes` of a row there are zeros.
-    static inline void begin(thread Copies& c, threadgroup tile_t* tile, device const uchar* rows, uint row_bytes,
-                             uint first, uint last, uint bytes, uint k, uint t) {
+    /// Rows behind `last` are that one once more; nobody looks at what they become.
+    static inline void find(thread Copies& c, device const uchar* rows, uint row_bytes, uint first, uint last, uint t) {
 #pragma unroll
         for (uint n = 0; n < LOADS; n++) {
-            const uint i = t + n * THREADS, at = 16 * (k * VECTORS + i % VECTORS);
-            const bool ok = at < bytes;
-            device const uchar* from = rows + ulong(min(first + i / VECTORS, last)) * row_bytes + (ok ? at : 0);
-            tile_copy_begin(ok, to(tile, i), (device const uint4*)from, c.v[n]);
+            const uint i = t + n * THREADS;
+            c.from[n] = rows + ulong(min(first + i / VECTORS, last)) * row_bytes + 16 * (i % VECTORS);
+        }
+    }
+    /// Begins with step k; behind the first `bytes` of a row, a multiple of 16, there are zeros.
+    static inline void begin(thread Copies& c, threadgroup tile_t* tile, uint bytes, uint k, uint t) {
+        const uint at = 16 * VECTORS * k;
+#pragma unroll
+        for (uint n = 0; n < LOADS; n++) {
+            const uint i = t + n * THREADS;
+            const bool ok = bytes % (16 * VECTORS) == 0 || at + 16 * (i % VECTORS) < bytes;
+            tile_copy_begin(ok, to(tile, i), (device const uint4*)(c.from[n] + (ok ? at : 0)), c.v[n]);
         }
     }
     static inline void end(thread Copies& c, threadgroup tile_t* tile, uint t) {
@@ -86,16 +93,22 @@ template <uint ROWS> struct Copies {
 template <uint TYPE, uint ALIGN> struct Weights {
     typedef Unpacked<TYPE, ALIGN> U;
     enum : uint { PIECES = DEPTH / U::VALUES, LOADS = TILE_R * PIECES / THREADS }; // of a row, of a thread
+    device const uchar* row[LOADS];
     U piece[LOADS];
 
-    static inline void begin(thread Weights& w, threadgroup tile_t*, thread const Part& part, thread const Place& at,
-                             uint k, uint t) {
+    static inline void find(thread Weights& w, thread const Part& part, thread const Place& at, uint t) {
 #pragma unroll
         for (uint n = 0; n < LOADS; n++) {
-            const uint i = t + n * THREADS, piece = k * PIECES + i % PIECES;
-            const uint row = min(at.row + i / PIECES, part.rows - 1);
-            if (k == 0 || !U::same(piece, piece - PIECES))
-                U::load(part.w + ulong(row) * RowBytes<TYPE>::of(part.cols), piece, part.cols, w.piece[n]);
+            const uint row = min(at.row + (t + n * THREADS) / PIECES, part.rows - 1);
+            w.row[n] = part.w + ulong(row) * RowBytes<TYPE>::of(part.cols);
+        }
+    }
+    static inline void begin(thread Weights&, threadgroup tile_t*, uint, uint, uint) {}
+    static inline void load(thread Weights& w, uint cols, uint k, uint t) {
+#pragma unroll
+        for (uint n = 0; n < LOADS; n++) {
+            const uint i = k * PIECES + (t + n * THREADS) % PIECES;
+            if (k == 0 || !U::same(i, i - PIECES)) U::load(w.row[n], i, cols, w.piece[n]);
         }
     }
     static inline void end(thread Weights& w, threadgroup tile_t* tile, uint k, uint t) {
@@ -118,37 +131,90 @@ template <uint TYPE, uint ALIGN> struct Weights {
     }
 };
 
+/// Q8_0 in rows that begin at multiples of 4: eight neighbouring lanes load a block of a row,
+/// a word each, so that a load is in few lines of the cache. Every second block begins in
+/// the middle of a word: then a lane's values are half in the word of the lane before it.
+struct WeightsQ8 {
+    enum : uint { LOADS = TILE_R * 8 / THREADS, BYTES = 34 };
+    device const uchar* row[LOADS];
+    uint head[LOADS], word[LOADS];
+
+    static inline void find(thread WeightsQ8& w, thread const Part& part, thread const Place& at, uint t) {
+#pragma unroll
+        for (uint n = 0; n < LOADS; n++) {
+            const uint row = min(at.row + (t + n * THREADS) / 8, part.rows - 1);
+            w.row[n] = part.w + ulong(row) * RowBytes<BLOCK_Q8_0>::of(part.cols);
+        }
+    }
+    static inline void load(thread WeightsQ8& w, uint, uint k, uint t) {
+        const uint first = BYTES * k / 4 * 4;
+#pragma unroll
+        for (uint n = 0; n < LOADS; n++) {
+            w.head[n] = load_uint(true, w.row[n], first);
+            w.word[n] = load_uint(true, w.row[n], first + 4 + 4 * (t % 8));
+        }
+    }
+    static inline void begin(thread WeightsQ8&, threadgroup tile_t*, uint, uint, uint) {}
+    static inline void end(thread WeightsQ8& w, threadgroup tile_t* tile, uint k, uint t) {
+        const bool shifted = k % 2 == 0;
+        const uint lane = t % 32;
+#pragma unroll
+        for (uint n = 0; n < LOADS; n++) {
+            const uint other = simd_shuffle(w.word[n], lane > 0 ? lane - 1 : 0);
+            const uint before = t % 8 == 0 ? w.head[n] : other;
+            const uint q = shifted ? (before >> 16) | (w.word[n] << 16) : w.word[n];
+            const ushort d = ushort(shifted ? w.head[n] & 0xffffu : w.head[n] >> 16);
+            const uint place = tile_place((t + n * THREADS) / 8, t % 8 / 2, COLUMNS) + t % 2 * 4;
+            *(threadgroup tile_t4*)(tile + place) = bytes_times(q, d);
+        }
+    }
+};
+template <> struct Weights<BLOCK_Q8_0, 4> : WeightsQ8 {};
+template <> struct Weights<BLOCK_Q8_0, 8> : WeightsQ8 {};
+template <> struct Weights<BLOCK_Q8_0, 16> : WeightsQ8 {};
+
 #if !TILE_F32
 /// Half, aligned, is in a tile what it is in memory.
 template <> struct Weights<BLOCK_F16, 16> {
     typedef Copies<TILE_R> C;
     C copies;
 
-    static inline void begin(thread Weights& w, threadgroup tile_t* tile, thread const Part& part,
-                             thread const Place& at, uint k, uint t) {
-        C::begin(w.copies, tile, part.w, 2 * part.cols, at.row, part.rows - 1, 2 * part.cols, k, t);
+    static inline void find(thread Weights& w, thread const Part& part, thread const Place& at, uint t) {
+        C::find(w.copies, part.w, 2 * part.cols, at.row, part.rows - 1, t);
+    }
+    static inline void load(thread Weights&, uint, uint, uint) {}
+    static inline void begin(thread Weights& w, threadgroup tile_t* tile, uint cols, uint k, uint t) {
+        C::begin(w.copies, tile, 2 * cols, k, t);
     }
     static inline void end(thread Weights& w, threadgroup tile_t* tile, uint, uint t) { C::end(w.copies, tile, t); }
 };
 #endif
 
-/// Adds the product of a pair of tiles.
-inline void multiply_pair(threadgroup const tile_t* pair, thread const Place& at, thread TileC* sums) {
-    threadgroup const tile_t* x = pair + at.simdgroup % 2 * WARP_T * DEPTH;
-    threadgroup const tile_t* w = pair + (TILE_T + at.simdgroup / 2 * WARP_R) * DEPTH;
+/// Where a simdgroup's fragments begin in the first pair of tiles.
+struct Fragments {
+    TileAt x[COLUMNS / 2], w[COLUMNS / 2];
+};
+
+inline void find_fragments(thread Fragments& f, threadgroup const tile_t* tiles, thread const Place& at) {
 #pragma unroll
-    for (uint k = 0; k < COLUMNS; k += 2) {
-        TileB b[SUMS_R];
-#pragma unroll
-        for (uint r = 0; r < SUMS_R; r++) tile_take_b(b[r], w, 16 * r, k, COLUMNS, at.lane);
-#pragma unroll
-        for (uint t = 0; t < SUMS_T; t++) {
-            TileA a;
-            tile_take_a(a, x, 16 * t, k, COLUMNS, at.lane);
-#pragma unroll
-            for (uint r = 0; r < SUMS_R; r++) tile_multiply(sums[t * SUMS_R + r], a, b[r]);
-        }
+    for (uint k = 0; k < COLUMNS / 2; k++) {
+        f.x[k] = tile_at_a(tiles + at.simdgroup % 2 * WARP_T * DEPTH, 2 * k, COLUMNS, at.lane);
+        f.w[k] = tile_at_b(tiles + (TILE_T + at.simdgroup / 2 * WARP_R) * DEPTH, 2 * k, COLUMNS, at.lane);
     }
+}
+
+/// A simdgroup's fragments of 16 columns.
+struct Set {
+    TileA x[SUMS_T];
+    TileB w[SUMS_R];
+};
+
+/// Takes set k of the pair of tiles that is so many values behind the first.
+inline void take(thread Set& set, thread const Fragments& f, uint behind, uint k, uint lane) {
+#pragma unroll
+    for (uint r = 0; r < SUMS_R; r++) tile_take_b(set.w[r], f.w[k], behind + 16 * r * DEPTH, 2 * k, COLUMNS, lane);
+#pragma unroll
+    for (uint t = 0; t < SUMS_T; t++) tile_take_a(set.x[t], f.x[k], behind + 16 * t * DEPTH, 2 * k, COLUMNS, lane);
 }
 
 /// The tile's sums; afterwards nobody touches the tiles. The first weights do not wait
@@ -159,83 +225,119 @@ inline void multiply(thread const Part& part, thread const Place& at, device con
     typedef Copies<TILE_T> X;
     const uint steps = (part.cols + DEPTH - 1) / DEPTH;
     const uint t = 32 * at.simdgroup + at.lane, row_bytes = packed_row_bytes(part.cols);
-    device const uchar* rows = part.x + PACKED_HEADER;
+    const uint x_bytes = row_bytes - PACKED_HEADER;
+    threadgroup tile_t* w_tiles = tiles + TILE_T * DEPTH;
     W w;
     X x;
-    W::begin(w, tiles + TILE_T * DEPTH, part, at, 0, t);
+    W::find(w, part, at, t);
+    W::load(w, part.cols, 0, t);
+    W::begin(w, w_tiles, part.cols, 0, t);
 #pragma unroll
     for (uint i = 0; i < SUMS; i++) tile_zero(sums[i]);
+    Fragments fragments;
+    find_fragments(fragments, tiles, at);
     grid_dependency_wait();
-    const uint last = step_rows(step) - 1;
+    X::find(x, part.x + PACKED_HEADER, row_bytes, at.token, step_rows(step) - 1, t);
 #pragma unroll
     for (uint k = 0; k < STAGES - 1; k++) {
-        threadgroup tile_t* pair = tiles + k * PAIR;
         if (k < steps) {
-            if (k > 0) W::begin(w, pair + TILE_T * DEPTH, part, at, k, t);
-            X::begin(x, pair, rows, row_bytes, at.token, last, row_bytes - PACKED_HEADER, k, t);
-            X::end(x, pair, t);
-            W::end(w, pair + TILE_T * DEPTH, k, t);
+            if (k > 0) W::begin(w, w_tiles + k * PAIR, part.cols, k, t);
+            X::begin(x, tiles + k * PAIR, x_bytes, k, t);
+            X::end(x, tiles + k * PAIR, t);
+            W::end(w, w_tiles + k * PAIR, k, t);
+            if (k + 1 < steps) W::load(w, part.cols, k + 1, t);
         }
         tile_copies_end();
     }
-    uint from = 0, to = STAGES - 1;
+    uint from = 0, to = (STAGES - 1) * PAIR;
     for (uint k = 0; k < steps; k++) {
         tile_copies_wait(STAGES - 2);
         threadgroup_barrier(mem_flags::mem_threadgroup);
         // The pair that the next ones take the place of was multiplied before the barrier.
         const uint next = k + STAGES - 1;
-        threadgroup tile_t* pair = tiles + to * PAIR;
         if (next < steps) {
-            W::begin(w, pair + TILE_T * DEPTH, part, at, next, t);
-            X::begin(x, pair, rows, row_bytes, at.token, last, row_bytes - PACKED_HEADER, next, t);
+            W::begin(w, w_tiles + to, part.cols, next, t);
+            X::begin(x, tiles + to, x_bytes, next, t);
         }
         tile_copies_end();
-        multiply_pair(tiles + from * PAIR, at, sums);
-        if (next < steps) {
-            X::end(x, pair, t);
-            W::end(w, pair + TILE_T * DEPTH, next, t);
+        Set set[COLUMNS / 2];
+        take(set[0], fragments, from, 0, at.lane);
+#pragma unroll
+        for (uint c = 0; c < COLUMNS / 2; c++) {
+            if (c + 1 < COLUMNS / 2) take(set[c + 1], fragments, from, c + 1, at.lane);
+#pragma unroll
+            for (uint i = 0; i < SUMS; i++) tile_multiply(sums[i], set[c].x[i / SUMS_R], set[c].w[i % SUMS_R]);
         }
-        from = from + 1 == STAGES ? 0 : from + 1;
-        to = to + 1 == STAGES ? 0 : to + 1;
+        if (next < steps) {
+            X::end(x, tiles + to, t);
+            W::end(w, w_tiles + to, next, t);
+            if (next + 1 < steps) W::load(w, part.cols, next + 1, t);
+        }
+        from = from == (STAGES - 1) * PAIR ? 0 : from + PAIR;
+        to = to == (STAGES - 1) * PAIR ? 0 : to + PAIR;
     }
     threadgroup_barrier(mem_flags::mem_threadgroup);
 }
 
-/// Writes the results: by way of threadgroup memory, 16 tokens at a time.
+/// What the rows of 16 tokens are to be multiplied by: lane i has token i's, if there is one.
+inline float token_factor(thread const Part& part, uint token, uint tokens) {
+    const ulong at = ulong(min(token, tokens - 1)) * packed_row_bytes(part.cols);
+    return *(device const float*)(part.x + at);
+}
+
+/// Four values of a row behind `at`, of which there are `have`, or zeros.
+inline float4 load_some(device const float* p, ulong at, uint have, bool aligned) {
+    if (aligned && have == 4) return *(device const float4*)(p + at);
+    float v[4];
+#pragma unroll
+    for (uint e = 0; e < 4; e++) v[e] = e < have ? p[at + e] : 0.0f;
+    return float4(v[0], v[1], v[2], v[3]);
+}
+
+/// Writes the results: by way of threadgroup memory, 16 tokens at a time. All loads of
+/// these come before the first store, which they might otherwise have to wait for.
 inline void finish(thread const Part& part, thread const Place& at, uint tokens, device const float* residual,
                    threadgroup float* staging, thread const TileC* sums) {
-    const uint stride = WARP_R + 8, lanes = WARP_R / 4; // lanes of a token
+    const uint stride = WARP_R + 8, lanes = WARP_R / 4, each = 32 / lanes; // lanes of a token, tokens at a time
     threadgroup float* own = staging + at.simdgroup * 16 * stride;
     const uint column = at.lane % lanes * 4, row = at.row + at.simdgroup / 2 * WARP_R + column;
-    const bool whole = part.rows % 4 == 0;
+    const uint first = at.token + at.simdgroup % 2 * WARP_T;
+    const bool aligned = part.rows % 4 == 0;
     const uint have = row < part.rows ? min(part.rows - row, 4u) : 0; // rows of this lane
-    float bias[4];
+    const bool adds = (part.how & HOW_RESIDUAL) != 0;
+    const float4 bias = load_some(part.bias, row, part.how & HOW_BIAS ? have : 0, true);
+    float factors[(WARP_T + 31) / 32];
 #pragma unroll
-    for (uint e = 0; e < 4; e++) bias[e] = part.how & HOW_BIAS && e < have ? part.bias[row + e] : 0.0f;
+    for (uint i = 0; i < (WARP_T + 31) / 32; i++) factors[i] = token_factor(part, first + 32 * i + at.lane, tokens);
 #pragma unroll
     for (uint t = 0; t < SUMS_T; t++) {
+        float4 other[16 / each];
+#pragma unroll
+        for (uint i = 0; i < 16 / each; i++) {
+            const uint token = first + 16 * t + i * each + at.lane / lanes;
+            const ulong from = ulong(token) * part.rows + row;
+            other[i] = load_some(residual, from, adds && token < tokens ? have : 0, aligned);
+        }
 #pragma unroll
         for (uint r = 0; r < SUMS_R; r++) tile_store(sums[t * SUMS_R + r], own + 16 * r, stride, at.lane);
         simdgroup_barrier(mem_flags::mem_threadgroup);
 #pragma unroll
-        for (uint i = at.lane / lanes; i < 16; i += 32 / lanes) {
-            const uint token = at.token + at.simdgroup % 2 * WARP_T + 16 * t + i;
-            if (token < tokens && have > 0) {
-                const float factor = *(device const float*)(part.x + ulong(token) * packed_row_bytes(part.cols));
-                const float4 sum = *(threadgroup const float4*)(own + i * stride + column);
-                float v[4] = {sum.x, sum.y, sum.z, sum.w};
-                const ulong to = ulong(token) * part.rows + row;
+        for (uint i = 0; i < 16 / each; i++) {
+            const uint place = i * each + at.lane / lanes, token = first + 16 * t + place;
+            const float factor = simd_shuffle(factors[t / 2], t % 2 * 16 + place);
+            const float4 sum = *(threadgroup const float4*)(own + place * stride + column);
+            const float4 v = sum * float4(factor) + bias;
+            const uint f = HOW_ACTIVATION(part.how);
+            const float4 all =
+                float4(activated(v.x, f), activated(v.y, f), activated(v.z, f), activated(v.w, f)) + other[i];
+            device float* to = part.out + ulong(token) * part.rows + row;
+            if (token < tokens && aligned && have == 4) {
+                *(device float4*)to = all;
+            } else if (token < tokens) {
+                const float values[4] = {all.x, all.y, all.z, all.w};
 #pragma unroll
-                for (uint e = 0; e < 4; e++) v[e] = activated(v[e] * factor + bias[e], HOW_ACTIVATION(part.how));
-                if (whole) {
-                    float4 all = float4(v[0], v[1], v[2], v[3]);
-                    if (part.how & HOW_RESIDUAL) all += *(device const float4*)(residual + to);
-                    *(device float4*)(part.out + to) = all;
-                } else {
-#pragma unroll
-                    for (uint e = 0; e < 4; e++)
-                        if (e < have) part.out[to + e] = part.how & HOW_RESIDUAL ? v[e] + residual[to + e] : v[e];
-                }
+                for (uint e = 0; e < 4; e++)
+                    if (e < have) to[e] = values[e];
             }
         }
         simdgroup_barrier(mem_flags::mem_threadgroup);

@@ -156,6 +156,69 @@ inline void tile_multiply(thread TileC& c, thread const TileA& a, thread const T
             : "r"(a.r[0]), "r"(a.r[1]), "r"(a.r[2]), "r"(a.r[3]), "r"(b.r[2 * h]), "r"(b.r[2 * h + 1]));
 }
 
+#elif defined(INGOT_CUDA)
+
+// The units take floats of 11 significant bits (tf32). A float is the sum of two
+// of these to within 2^-22; of the four products the smallest is left out.
+struct Tf32 {
+    uint high, low;
+};
+// The fragments of mma.m16n8k8 for both halves of k, B for both halves of columns.
+struct TileA {
+    Tf32 v[2][4];
+};
+struct TileB {
+    Tf32 v[2][2][2];
+};
+
+inline uint tf32_nearest(float x) { return (as_type<uint>(x) + 0x1000u) & 0xffffe000u; }
+inline Tf32 tf32_split(float x) {
+    Tf32 t;
+    t.high = tf32_nearest(x);
+    t.low = tf32_nearest(x - as_type<float>(t.high));
+    return t;
+}
+inline void tile_load_a(thread TileA& a, threadgroup const tile_t* p, uint stride, uint lane) {
+#pragma unroll
+    for (uint i = 0; i < 8; i++)
+        a.v[i / 4][i % 4] = tf32_split(p[(lane / 4 + i % 2 * 8) * stride + i / 2 * 4 + lane % 4]);
+}
+inline void tile_load_b(thread TileB& b, threadgroup const tile_t* p, uint stride, uint lane) {
+#pragma unroll
+    for (uint i = 0; i < 8; i++)
+        b.v[i / 4][i / 2 % 2][i % 2] =
+            tf32_split(p[(lane / 4 + i / 2 % 2 * 8) * stride + i / 4 * 8 + i % 2 * 4 + lane % 4]);
+}
+inline void tile_load_b_plain(thread TileB& b, threadgroup const tile_t* p, uint stride, uint lane) {
+#pragma unroll
+    for (uint i = 0; i < 8; i++)
+        b.v[i / 4][i / 2 % 2][i % 2] =
+            tf32_split(p[(i / 4 * 8 + i % 2 * 4 + lane % 4) * stride + lane / 4 + i / 2 % 2 * 8]);
+}
+#define TILE_TF32(c, a, x, b, y)                                                                               \
+    asm("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "    \
+        "{%0, %1, %2, %3};"                                                                                    \
+        : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])                                                       \
+        : "r"(a[0].x), "r"(a[1].x), "r"(a[2].x), "r"(a[3].x), "r"(b[0].y), "r"(b[1].y))
+
+// The units cut sums off instead of rounding them; over many steps that adds up. So
+// they sum one step only, and its sums are added to the others as they should be.
+inline void tile_multiply(thread TileC& c, thread const TileA& a, thread const TileB& b) {
+#pragma unroll
+    for (uint h = 0; h < 2; h++) {
+        float sums[4] = {0.0f, 0.0f, 0.0f, 0.0f};
+#pragma unroll
+        for (uint k = 0; k < 2; k++) {
+            TILE_TF32(sums, a.v[k], low, b.v[k][h], high);
+            TILE_TF32(sums, a.v[k], high, b.v[k][h], low);
+        }
+#pragma unroll
+        for (uint k = 0; k < 2; k++) TILE_TF32(sums, a.v[k], high, b.v[k][h], high);
+#pragma unroll
+        for (uint i = 0; i < 4; i++) c.v[4 * h + i] += sums[i];
+    }
+}
+
 #else
 
 // Each lane loads the rows of A and the columns of B that its values of C need.

@@ -1,7 +1,8 @@
-// Tiles as products want them in threadgroup memory: in blocks of 8 rows by 8
-// columns, block after block of 8 rows. Where the device loads fragments row by row,
-// the rows of a block change places, so that 16 bytes of a few rows by a few
-// columns, as they are stored, are in different banks.
+// Tiles as products want them in threadgroup memory. On Metal: in blocks of 8 rows by 8
+// columns, whose rows follow each other. Elsewhere: in rows, within which eight values at
+// a time change places, so that neither what is stored of a few rows nor what a fragment
+// takes of eight rows is twice in the same bank. (Copies that pass by the registers want
+// what is together in device memory in one line of 128 bytes: blocks cost them a factor of four.)
 //
 // Copies from device memory are begun and ended: what happens in between hides how
 // long they take. Where there is an instruction for them they pass by the registers.
@@ -10,37 +11,80 @@
 
 #define TILE_VECTORS (TILE_BYTES / 2) // of 16 bytes, in eight values
 
-/// Where row r of a block begins, in columns 8 v to 8 v + 7 of a tile with `columns` of eight.
-#if defined(__METAL_VERSION__)
-inline uint tile_row(uint r, uint, uint) { return 8 * r; }
-#else
-inline uint tile_row(uint r, uint v, uint columns) { return 8 * (r ^ (v * (8 / columns) % 8)); }
-#endif
-
 /// Where values 8 v to 8 v + 7 of a row are in a tile with `columns` times eight columns.
 inline uint tile_place(uint row, uint v, uint columns) {
-    return (row / 8 * columns + v) * 64 + tile_row(row % 8, v, columns);
+#if defined(__METAL_VERSION__)
+    return (row / 8 * columns + v) * 64 + row % 8 * 8;
+#else
+    return 8 * (row * columns + (v ^ (row * columns / 8 % columns)));
+#endif
 }
 
+// A fragment is taken from 16 rows and columns 8 v to 8 v + 15. Where a tile's first one
+// begins for a lane is found once; the others are so many values behind it.
 #if defined(__METAL_VERSION__)
-/// A from 16 rows and columns 8 v to 8 v + 15 of a tile.
-inline void tile_take_a(thread TileA& a, threadgroup const tile_t* tile, uint row, uint v, uint columns, uint) {
+typedef threadgroup const tile_t* TileAt;
+inline TileAt tile_at_a(threadgroup const tile_t* tile, uint v, uint columns, uint) {
+    return tile + tile_place(0, v, columns);
+}
+inline TileAt tile_at_b(threadgroup const tile_t* tile, uint v, uint columns, uint) {
+    return tile + tile_place(0, v, columns);
+}
+/// A from 16 rows.
+inline void tile_take_a(thread TileA& a, TileAt at, uint behind, uint, uint columns, uint) {
 #pragma unroll
     for (uint i = 0; i < 4; i++)
-        simdgroup_load(a.m[i], tile + tile_place(row + 8 * (i / 2), v + i % 2, columns), 8);
+        simdgroup_load(a.m[i], at + behind + 64 * (i / 2 * columns + i % 2), 8);
 }
 /// B from 16 rows, which are its columns.
-inline void tile_take_b(thread TileB& b, threadgroup const tile_t* tile, uint row, uint v, uint columns, uint) {
+inline void tile_take_b(thread TileB& b, TileAt at, uint behind, uint, uint columns, uint) {
 #pragma unroll
     for (uint i = 0; i < 4; i++)
-        simdgroup_load(b.m[i], tile + tile_place(row + 8 * (i % 2), v + i / 2, columns), 8, ulong2(0, 0), true);
+        simdgroup_load(b.m[i], at + behind + 64 * (i % 2 * columns + i / 2), 8, ulong2(0, 0), true);
 }
 #elif defined(INGOT_CUDA) && !TILE_F32
-inline void tile_take_a(thread TileA& a, threadgroup const tile_t* tile, uint row, uint v, uint columns, uint lane) {
-    TILE_LDMATRIX("", a.r, tile + tile_place(row + lane % 16, v + lane / 16, columns));
+typedef uint TileAt; // an address in shared memory
+inline uint tile_address(threadgroup const tile_t* p) {
+    uint s;
+    asm("{.reg .u64 a; cvta.to.shared.u64 a, %1; cvt.u32.u64 %0, a;}" : "=r"(s) : "l"(p));
+    return s;
 }
-inline void tile_take_b(thread TileB& b, threadgroup const tile_t* tile, uint row, uint v, uint columns, uint lane) {
-    TILE_LDMATRIX("", b.r, tile + tile_place(row + lane % 8 + lane / 16 * 8, v + lane / 8 % 2, columns));
+#define TILE_TAKE(r, p)                                                                                        \
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"                            \
+                 : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])                                              \
+                 : "r"(p)                                                                                      \
+                 : "memory")
+inline TileAt tile_at_a(threadgroup const tile_t* tile, uint v, uint columns, uint lane) {
+    return tile_address(tile + tile_place(lane % 16, v + lane / 16, columns));
+}
+inline TileAt tile_at_b(threadgroup const tile_t* tile, uint v, uint columns, uint lane) {
+    return tile_address(tile + tile_place(lane % 8 + lane / 16 * 8, v + lane / 8 % 2, columns));
+}
+inline void tile_take_a(thread TileA& a, TileAt at, uint behind, uint, uint, uint) {
+    TILE_TAKE(a.r, at + behind * TILE_BYTES);
+}
+inline void tile_take_b(thread TileB& b, TileAt at, uint behind, uint, uint, uint) {
+    TILE_TAKE(b.r, at + behind * TILE_BYTES);
+}
+#else
+typedef threadgroup const tile_t* TileAt;
+inline TileAt tile_at_a(threadgroup const tile_t* tile, uint, uint, uint) { return tile; }
+inline TileAt tile_at_b(threadgroup const tile_t* tile, uint, uint, uint) { return tile; }
+#if defined(INGOT_CUDA)
+inline Tf32 tile_take_one(threadgroup const tile_t* tile, uint row, uint v, uint k, uint columns) {
+    return tf32_split(tile[tile_place(row, v + k / 8, columns) + k % 8]);
+}
+inline void tile_take_a(thread TileA& a, TileAt at, uint behind, uint v, uint columns, uint lane) {
+#pragma unroll
+    for (uint i = 0; i < 8; i++)
+        a.v[i / 4][i % 4] =
+            tile_take_one(at + behind, lane / 4 + i % 2 * 8, v, i / 2 * 4 + lane % 4, columns);
+}
+inline void tile_take_b(thread TileB& b, TileAt at, uint behind, uint v, uint columns, uint lane) {
+#pragma unroll
+    for (uint i = 0; i < 8; i++)
+        b.v[i / 4][i / 2 % 2][i % 2] = tile_take_one(
+            at + behind, lane / 4 + i / 2 % 2 * 8, v, i / 4 * 8 + i % 2 * 4 + lane % 4, columns);
 }
 #else
 inline void tile_take_row(thread float* to, threadgroup const tile_t* tile, uint row, uint v, uint columns) {
@@ -53,22 +97,23 @@ inline void tile_take_row(thread float* to, threadgroup const tile_t* tile, uint
         to[4 * k + 3] = four.w;
     }
 }
-inline void tile_take_a(thread TileA& a, threadgroup const tile_t* tile, uint row, uint v, uint columns, uint lane) {
+inline void tile_take_a(thread TileA& a, TileAt at, uint behind, uint v, uint columns, uint lane) {
 #pragma unroll
-    for (uint i = 0; i < 2; i++) tile_take_row(a.v[i], tile, row + lane / 4 + 8 * i, v, columns);
+    for (uint i = 0; i < 2; i++) tile_take_row(a.v[i], at + behind, lane / 4 + 8 * i, v, columns);
 }
-inline void tile_take_b(thread TileB& b, threadgroup const tile_t* tile, uint row, uint v, uint columns, uint lane) {
+inline void tile_take_b(thread TileB& b, TileAt at, uint behind, uint v, uint columns, uint lane) {
 #pragma unroll
     for (uint i = 0; i < 4; i++)
-        tile_take_row(b.v[i], tile, row + 2 * (lane % 4) + i % 2 + 8 * (i / 2), v, columns);
+        tile_take_row(b.v[i], at + behind, 2 * (lane % 4) + i % 2 + 8 * (i / 2), v, columns);
 }
+#endif
 #endif
 
 // Copies of 16 bytes, or of zeros where not `ok`. tile_copies_end() closes a set of them;
 // tile_copies_wait() waits for all sets but the last `pending`; a barrier has to follow.
 #if defined(INGOT_CUDA)
 inline void tile_copy_begin(bool ok, threadgroup uint4* to, device const uint4* from, thread uint4&) {
-    asm volatile("{.reg .u64 s; cvta.to.shared.u64 s, %0; cp.async.cg.shared.global [s], [%1], 16, %2;}"
+    asm volatile("{.reg .u64 s; cvta.to.shared.u64 s, %0; cp.async.cg.shared.global.L2::256B [s], [%1], 16, %2;}"
                  :: "l"(to), "l"(from), "r"(ok ? 16u : 0u)
                  : "memory");
 }

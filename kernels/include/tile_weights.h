@@ -27,6 +27,20 @@ inline half2 bytes_and_1024(uint word, uint h) {
     return as_type<half2>(bits);
 }
 
+/// Four signed bytes times a half.
+inline tile_t4 bytes_times(uint bytes, ushort factor) {
+    const uint word = bytes ^ 0x80808080u; // plus 128, not signed
+#if TILE_F32
+    const float4 q =
+        float4(byte_and_2_23(word, 0), byte_and_2_23(word, 1), byte_and_2_23(word, 2), byte_and_2_23(word, 3));
+    return (q - float4(8388736.0f)) * float4(f16_to_float(factor));
+#else
+    const half2 offset = half2(half(1152.0f)), scale = half2(as_type<half>(factor));
+    const half2 low = (bytes_and_1024(word, 0) - offset) * scale, high = (bytes_and_1024(word, 1) - offset) * scale;
+    return as_type<half4>(uint2(as_type<uint>(low), as_type<uint>(high)));
+#endif
+}
+
 /// Eight values as words of a tile.
 inline void tile_words8(thread const float* v, thread uint* words) {
 #if TILE_F32

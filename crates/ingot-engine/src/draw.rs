@@ -175,3 +175,174 @@ impl Ahead {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{ExecutorKind, Finish, Model, Options, Request, SamplerOptions};
+    use ingot_format::{DType, ModelFile};
+    use ingot_plan::{ExecError, Executor, Place, Plan, Reference, Step, Window};
+    use std::sync::{Arc, Mutex};
+
+    /// Draws the most probable tokens in windows and leaves as little behind as it may.
+    struct Drawing {
+        reference: Reference,
+        /// Steps of all windows so far.
+        windows: Arc<Mutex<Vec<usize>>>,
+        /// The window of this number fails.
+        fails: usize,
+    }
+
+    impl Drawing {
+        fn spoil(&mut self, slot: u32) -> Result<(), ExecError> {
+            let bytes = vec![0xff; self.read(Place::Slot(slot))?.len()];
+            self.write(Place::Slot(slot), &bytes)
+        }
+    }
+
+    impl Executor for Drawing {
+        fn plan(&self) -> &Plan {
+            self.reference.plan()
+        }
+        fn cache_type(&self) -> DType {
+            self.reference.cache_type()
+        }
+        fn reserve(&mut self, pages: usize, slots: usize) -> Result<(), ExecError> {
+            self.reference.reserve(pages, slots)
+        }
+        fn run(&mut self, step: &Step, logits: &mut Vec<f32>) -> Result<(), ExecError> {
+            self.reference.run(step, logits)
+        }
+        fn window(&mut self, w: &Window, told: &mut dyn FnMut(usize, u32)) -> Result<bool, ExecError> {
+            self.windows.lock().unwrap().push(w.steps);
+            let (mut step, mut logits) = (w.first.clone(), Vec::new());
+            let slot = step.sequences[0].slot;
+            for i in 0..w.steps {
+                self.run(&step, &mut logits)?;
+                let token = ingot_golden::argmax(&logits);
+                told(0, token);
+                step.tokens[0] = token;
+                step.sequences[0].past += 1;
+                if w.ends.contains(&token) && i + 1 < w.steps {
+                    self.spoil(slot)?;
+                    break;
+                }
+            }
+            if self.windows.lock().unwrap().len() == self.fails {
+                self.spoil(slot)?;
+                return Err(ExecError::Device("fell over".into()));
+            }
+            Ok(true)
+        }
+        fn copy(&mut self, from: Place, to: Place) -> Result<(), ExecError> {
+            self.reference.copy(from, to)
+        }
+        fn clear_slot(&mut self, slot: u32) -> Result<(), ExecError> {
+            self.reference.clear_slot(slot)
+        }
+        fn read(&self, place: Place) -> Result<Vec<u8>, ExecError> {
+            self.reference.read(place)
+        }
+        fn write(&mut self, place: Place, bytes: &[u8]) -> Result<(), ExecError> {
+            self.reference.write(place, bytes)
+        }
+    }
+
+    const PROMPT: [u32; 3] = [7, 11, 13];
+
+    /// A recurrent model on such an executor, with the steps of its windows.
+    fn model(fails: usize) -> (Model, Arc<Mutex<Vec<usize>>>) {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/models/rwkv7-s-q8_0.gguf");
+        let file = ModelFile::open(path.as_ref()).unwrap();
+        let options = Options { executor: ExecutorKind::Reference, ..Options::default() };
+        let model = Model::from_file(&file, path.as_ref(), &options).unwrap();
+        let loaded = ingot_models::Model::load(&file, Default::default()).unwrap();
+        let windows = Arc::default();
+        let reference = Reference::new(loaded.plan, loaded.weights);
+        let executor = Drawing { reference, windows: Arc::clone(&windows), fails };
+        model.runtime().executor = Box::new(executor);
+        (model, windows)
+    }
+
+    fn prompted(model: &Model) -> Session {
+        let mut session = model.session().unwrap();
+        session.feed(&PROMPT).unwrap();
+        session
+    }
+
+    fn greedy() -> Sampler {
+        Sampler::new(SamplerOptions { temperature: 0.0, ..SamplerOptions::default() }).unwrap()
+    }
+
+    /// The session is one that was fed its tokens.
+    fn check(session: &Session) {
+        let mut fed = session.model().session().unwrap();
+        fed.feed(session.tokens()).unwrap();
+        assert_eq!(session.logits(), fed.logits());
+        assert_eq!(session.recurrent_state().unwrap(), fed.recurrent_state().unwrap());
+    }
+
+    #[test]
+    fn windows_are_as_long_as_there_is_use_for() {
+        let lengths = |max_tokens, window| {
+            let (model, windows) = model(0);
+            let mut session = prompted(&model);
+            let request =
+                Request { max_tokens: Some(max_tokens), ignore_end: true, window, ..Request::default() };
+            let mut sampler = greedy();
+            let pieces = session.generate(&mut sampler, &request).unwrap();
+            assert_eq!(pieces.filter(|p| p.as_ref().unwrap().token.is_some()).count(), max_tokens);
+            check(&session);
+            windows.lock().unwrap().clone()
+        };
+        // The first token is drawn from the prompt's logits.
+        assert_eq!(lengths(1, Some(8)), [] as [usize; 0]);
+        assert_eq!(lengths(2, Some(8)), [1]);
+        assert_eq!(lengths(22, Some(8)), [8, 8, 4, 1]);
+        assert_eq!(lengths(10, Some(5)), [4, 4, 1]);
+        assert_eq!(lengths(3, Some(0)), [1, 1]);
+        assert_eq!(lengths(40, Some(64)), [32, 4, 2, 1]);
+        assert_eq!(lengths(20, None)[0], 2, "until the pace is known");
+    }
+
+    #[test]
+    fn an_end_within_a_window_spoils_nothing() {
+        let (model, windows) = model(0);
+        let mut session = prompted(&model);
+        let mut text = Vec::new();
+        for _ in 0..6 {
+            text.push(ingot_golden::argmax(session.logits()));
+            session.feed(&text[text.len() - 1..]).unwrap();
+        }
+        for i in (1..6).filter(|&i| !text[..i].contains(&text[i])) {
+            let mut session = prompted(&model);
+            let mut sampler = greedy();
+            let mut drawing = Tokens::new(&mut session, &mut sampler, Some(8));
+            let drawn: Vec<u32> = (0..=i).map(|_| drawing.next(99, &text[i..=i]).unwrap()).collect();
+            drawing.settle().unwrap();
+            assert_eq!(drawn, text[..=i]);
+            assert_eq!(session.tokens(), [&PROMPT[..], &drawn].concat());
+            check(&session);
+        }
+        assert!(windows.lock().unwrap().len() > 2, "{text:?}");
+    }
+
+    #[test]
+    fn a_window_that_fails_takes_nothing_with_it() {
+        let (model, windows) = model(2);
+        let mut session = prompted(&model);
+        let request = Request { ignore_end: true, window: Some(4), ..Request::default() };
+        let mut sampler = greedy();
+        let mut generation = session.generate(&mut sampler, &request).unwrap();
+        let pieces: Vec<_> = generation.by_ref().collect();
+        assert_eq!(generation.finish(), Finish::Cancelled);
+        drop(generation);
+        assert_eq!(*windows.lock().unwrap(), [4, 4]);
+        let (last, whole) = pieces.split_last().unwrap();
+        assert!(last.as_ref().is_err_and(|e| e.to_string().contains("fell over")), "{last:?}");
+        let tokens: Vec<u32> = whole.iter().map(|p| p.as_ref().unwrap().token.unwrap()).collect();
+        assert_eq!(tokens.len(), 5);
+        assert_eq!(session.tokens(), [&PROMPT[..], &tokens].concat());
+        check(&session);
+    }
+}

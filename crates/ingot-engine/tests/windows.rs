@@ -180,6 +180,9 @@ fn stop_strings_within_a_window() {
             if piece.is_empty() || whole.find(piece) != Some(before.len()) {
                 continue; // it would stop earlier
             }
+            if tried == 5 {
+                break;
+            }
             tried += 1;
             let mut session = prompted(&model, &prompt);
             let request = Request { stop: vec!["\0none".into(), piece.clone()], ..request(20, Some(8)) };
@@ -188,7 +191,7 @@ fn stop_strings_within_a_window() {
             assert_eq!(text, all[..=i], "{name}: {piece:?}");
             check(name, &session, &prompt, &text);
         }
-        assert!(tried >= 4, "{name}: {tried} stop strings in {pieces:?}");
+        assert_eq!(tried, 5, "{name}: stop strings in {pieces:?}");
     }
 }
 
@@ -238,7 +241,9 @@ fn sampled_text_depends_on_the_seed_alone() {
         let text = |seed, n, window| {
             let mut session = prompted(&model, &prompt);
             let (text, ..) = generate(&mut session, &mut warm(seed), &request(n, window), usize::MAX);
-            check(name, &session, &prompt, &text);
+            if n == 13 {
+                check(name, &session, &prompt, &text);
+            }
             text
         };
         let whole = text(1, 20, Some(8));

@@ -50,6 +50,11 @@ impl Bytes {
         (Self { owner: self.owner.clone(), range: 0..len }, self.range.start)
     }
 
+    /// True for a part of a mapped file, whose pages are its own.
+    pub fn is_mapped(&self) -> bool {
+        matches!(self.owner, Owner::Mapped(_))
+    }
+
     fn owned(&self) -> &[u8] {
         match &self.owner {
             Owner::Static(bytes) => bytes,

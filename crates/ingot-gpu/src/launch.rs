@@ -120,6 +120,10 @@ impl Operand {
     pub fn write(what: What) -> Self {
         Self { what, access: Access::Write, range: None }
     }
+    /// The place of an operand that this launch of the kernel does not touch.
+    pub fn absent() -> Self {
+        Self { range: Some(0..0), ..Self::read(What::Step) }
+    }
     /// An operand that is read and written, or written in part.
     pub fn update(what: What) -> Self {
         Self { what, access: Access::Update, range: None }

@@ -74,6 +74,7 @@ impl Case {
         bench.put(op.router, &logits);
         bench.put(RESIDUAL, &residual);
         bench.room(OUT, rows * cols);
+        bench.step(&sequences(&[(0, rows)]));
         for (n, bytes) in experts_scratch(&plan, op, rows).into_iter().enumerate() {
             bench.room(What::Scratch(n as u32), bytes / 4);
         }

@@ -22,10 +22,6 @@ fn new_bench(seed: u64) -> Bench<SimDevice> {
     Bench::new(SimDevice::with(Options { seed, ..Options::default() }).unwrap())
 }
 
-fn f32_bytes(values: &[f32]) -> Vec<u8> {
-    values.iter().flat_map(|x| x.to_le_bytes()).collect()
-}
-
 /// A product: type, rows, columns, which of the inputs, bias, activation.
 #[derive(Clone, Copy)]
 struct P(DType, usize, usize, u32, bool, Activation);

@@ -69,7 +69,7 @@ fn bench_on_the_processor() {
     for word in words {
         assert!(text.contains(word), "{word:?} is not in {text}");
     }
-    assert!(!text.contains("launches"), "{text}");
+    assert!(text.contains("| by the host |") && !text.contains("launches"), "{text}");
 
     let json = run(&["--json", "--depth", "40"]).json();
     assert_eq!((&json["device"], &json["cache"], &json["gpu"]), (&"cpu".into(), &"F16".into(), &Value::Null));
@@ -83,6 +83,7 @@ fn bench_on_the_processor() {
         assert_eq!(seconds.len(), 3);
         assert!((json[what]["tokens"].as_f64().unwrap() / longest - min).abs() < 1e-6 * min);
     }
+    assert_eq!((&json["decode"]["drawn_by"], &json["decode"]["window"]), (&"host".into(), &Value::Null));
     let token = &json["token"];
     let bytes = token["weight_bytes"].as_f64().unwrap() + token["state_bytes"].as_f64().unwrap();
     let rate = bytes * json["decode"]["tokens_per_s"]["median"].as_f64().unwrap();
@@ -156,16 +157,8 @@ fn an_executor_is_equal_to_itself() {
     ingot(&["diff", MODEL, "--b", "cuda:999"]).fails(1, &["cuda:999"]);
 }
 
-/// The simulator needs a C++ compiler.
-fn has_simulator() -> bool {
-    ingot(&["doctor", "--json"]).json()["simulator"]["works"] == true
-}
-
 #[test]
 fn every_buffer_of_the_simulator() {
-    if !has_simulator() {
-        return;
-    }
     for model in [MODEL, RECURRENT] {
         let diff = |extra: &[&str]| {
             let args = ["diff", model, "--b", "sim", "--exact", "--cache", "f32", "--json"];
@@ -185,21 +178,47 @@ fn every_buffer_of_the_simulator() {
 
 #[test]
 fn bench_of_the_simulator() {
-    if !has_simulator() {
-        return;
-    }
-    let args =
-        ["bench", MODEL, "--device", "sim", "--prompt", "3", "--tokens", "2", "--rounds", "1", "--json"];
-    let json = ingot(&[&args[..], &["--submit", "--profile"]].concat()).json();
-    assert_eq!((&json["device"], &json["decode"]["counts"]["steps"]), (&"sim".into(), &2.into()));
+    let args = ["bench", MODEL, "--device", "sim", "--prompt", "3", "--tokens", "10", "--rounds", "1"];
+    let json = ingot(&[&args[..], &["--json", "--submit", "--profile"]].concat()).json();
+    assert_eq!(json["device"], "sim");
+    // Tokens are drawn on the device: a window of eight steps and one of two.
+    let decode = &json["decode"];
+    assert_eq!((&decode["drawn_by"], &decode["window"]), (&"device".into(), &8.into()), "{json}");
+    let counts = |decode: &Value| {
+        ["steps", "submissions", "waits"].map(|key| decode["counts"][key].as_u64().expect("a count"))
+    };
+    assert_eq!(counts(decode), [10, 2, 2]);
     let ways = json["submissions"].as_array().unwrap();
-    let submissions =
-        |i: usize| ways[i]["decode"]["counts"]["submissions"].as_u64().expect("a number of submissions");
-    assert_eq!(ways.len(), 3);
-    assert!(submissions(0) > submissions(1) && submissions(1) > submissions(2), "{json}");
+    let by: Vec<&str> = ways.iter().filter_map(|way| way["by"].as_str()).collect();
+    assert_eq!(by, ["launch", "layer", "step", "window"]);
+    let [launch, layer, step, window] = [0, 1, 2, 3].map(|i| &ways[i]["decode"]);
+    assert_eq!((counts(step), counts(window)), ([10; 3], [10, 2, 2]));
+    let [_, launches, waits] = counts(launch);
+    assert_eq!([launches, waits], [launch["counts"]["launches"].as_u64().unwrap(); 2]);
+    assert!(launches > counts(layer)[1] && counts(layer)[1] > 10, "{json}");
+    for way in [launch, layer, step] {
+        assert_eq!((&way["drawn_by"], &way["window"]), (&"host".into(), &Value::Null));
+    }
     for profile in json["profiles"].as_array().unwrap() {
         let kernels = profile["kernels"].as_array().unwrap();
         let launches: u64 = kernels.iter().map(|k| k["launches"].as_u64().unwrap()).sum();
         assert!(launches > 5 && kernels.iter().all(|k| k["seconds"].as_f64().unwrap() > 0.0), "{profile}");
+    }
+}
+
+#[test]
+fn bench_of_the_simulator_for_people() {
+    let args = ["bench", "--device", "sim", "--prompt", "2", "--tokens", "2", "--rounds", "1", "--submit"];
+    let text = ingot(&args).ok();
+    let rows = [
+        "| launch, the host draws ",
+        "| layer, the host draws ",
+        "| step, the host draws ",
+        "| window of 8 ",
+    ];
+    for word in
+        rows.iter().chain(&["| by the GPU, in windows of 8 |", "submissions a token", "waits a token"])
+    {
+        assert!(text.contains(word), "{word:?} is not in {text}");
     }
 }

@@ -26,7 +26,7 @@ inline uint magnitudes4(uint codes) { return look_up4(codes, 0x03020100u, 0x0c08
 
 template <uint ALIGN> struct Block<BLOCK_IQ4_NL, ALIGN> : Packed<Block<BLOCK_IQ4_NL, ALIGN>> {
     enum : uint { LEN = 32, GROUPS = 2, OFFSET = 0 };
-    typedef Even16<(ALIGN >= 4)> Raw;
+    typedef Even16<(ALIGN >= 4 ? 4 : 1)> Raw;
     struct Chunk {
         Raw low;
         ushort d;

@@ -23,23 +23,31 @@ template <uint BITS> struct Affine : Packed<Affine<BITS>> {
         c.low = load_uint4(ok, row, block + LOW + 16 * (u % 8));
         if (BITS == 5) c.high = load_uint4(ok, row, block + 16 + 16 * (u & 1));
     }
-    static inline void decode(thread const Chunk& c, uint u, uint g, thread Group& v) {
-        words_of(c.low, v.q);
-        const uint pair = u % 8 / 2;
+    /// The codes of group g.
+    static inline void words(thread const Chunk& c, uint u, uint g, thread uint* q) {
+        words_of(c.low, q);
         uint high[4];
         if (BITS == 5) words_of(c.high, high);
 #pragma unroll
         for (uint k = 0; k < 4; k++) {
-            v.q[k] = (v.q[k] >> (4 * g)) & 0x0f0f0f0fu;
-            if (BITS == 5) v.q[k] |= ((high[k] >> (2 * pair + g)) & 0x01010101u) << 4;
+            q[k] = (q[k] >> (4 * g)) & 0x0f0f0f0fu;
+            if (BITS == 5) q[k] |= ((high[k] >> (u % 8 / 2 * 2 + g)) & 0x01010101u) << 4;
         }
+    }
+    /// Scales and minimums, of group 0 in the low bytes, of group 1 in the next.
+    static inline void scales(thread const Chunk& c, uint u, thread uint& s, thread uint& m) {
         // 6 bits each: the first four pairs of groups whole, those of the others in pieces
-        const uint shift = 16 * (pair & 1) + 8 * g;
+        const uint pair = u % 8 / 2, shift = 16 * (pair & 1);
         const uint first = c.head.y >> shift, second = c.head.z >> shift, last = c.head.w >> shift;
-        const uint s = pair < 2 ? first & 63u : (last & 15u) | ((first & 0xc0u) >> 2);
-        const uint m = pair < 2 ? second & 63u : ((last >> 4) & 15u) | ((second & 0xc0u) >> 2);
-        v.scale = f16_to_float(ushort(c.head.x & 0xffffu)) * float(s);
-        v.offset = -(f16_to_float(ushort(c.head.x >> 16)) * float(m));
+        s = pair < 2 ? first & 0x3f3fu : (last & 0x0f0fu) | ((first & 0xc0c0u) >> 2);
+        m = pair < 2 ? second & 0x3f3fu : ((last >> 4) & 0x0f0fu) | ((second & 0xc0c0u) >> 2);
+    }
+    static inline void decode(thread const Chunk& c, uint u, uint g, thread Group& v) {
+        uint s, m;
+        words(c, u, g, v.q);
+        scales(c, u, s, m);
+        v.scale = f16_to_float(ushort(c.head.x & 0xffffu)) * float((s >> (8 * g)) & 255u);
+        v.offset = -(f16_to_float(ushort(c.head.x >> 16)) * float((m >> (8 * g)) & 255u));
     }
 };
 

@@ -10,7 +10,7 @@
 /// high bits, of which the units in turn use 16.
 template <uint ALIGN> struct Block<BLOCK_Q6_K, ALIGN> : Packed<Block<BLOCK_Q6_K, ALIGN>> {
     enum : uint { LEN = 32, GROUPS = 2, OFFSET = 0 };
-    typedef Even16<(ALIGN >= 4)> Raw;
+    typedef Even16<(ALIGN >= 8 ? 8 : ALIGN)> Raw;
     struct Chunk {
         Raw low, high;
         ushort d, scales[2];
@@ -29,15 +29,22 @@ template <uint ALIGN> struct Block<BLOCK_Q6_K, ALIGN> : Packed<Block<BLOCK_Q6_K,
         c.scales[1] = load_ushort(ok, row, scales + 4);
         c.d = load_ushort(ok, row, 210 * (u / 8) + 208);
     }
-    static inline void decode(thread const Chunk& c, uint u, uint g, thread Group& v) {
-        uint high[4];
-        Raw::get(c.low, low_at(u), v.q);
+    /// The codes of both groups, 0 to 63.
+    static inline void codes(thread const Chunk& c, uint u, thread uint* first, thread uint* second) {
+        uint low[4], high[4];
+        Raw::get(c.low, low_at(u), low);
         Raw::get(c.high, high_at(u), high);
 #pragma unroll
         for (uint k = 0; k < 4; k++) {
-            const uint top = ((high[k] >> ((u & 2) + 4 * g)) & 0x03030303u) << 4;
-            v.q[k] = minus4(((v.q[k] >> (4 * g)) & 0x0f0f0f0fu) | top, 32);
+            first[k] = (low[k] & 0x0f0f0f0fu) | ((high[k] << (4 - (u & 2))) & 0x30303030u);
+            second[k] = ((low[k] >> 4) & 0x0f0f0f0fu) | ((high[k] >> (u & 2)) & 0x30303030u);
         }
+    }
+    static inline void decode(thread const Chunk& c, uint u, uint g, thread Group& v) {
+        uint first[4], second[4];
+        codes(c, u, first, second);
+#pragma unroll
+        for (uint k = 0; k < 4; k++) v.q[k] = minus4(g == 0 ? first[k] : second[k], 32);
         v.scale = f16_to_float(c.d) * float(signed_byte(g == 0 ? c.scales[0] : c.scales[1], u & 1));
         v.offset = 0.0f;
     }
@@ -46,7 +53,7 @@ template <uint ALIGN> struct Block<BLOCK_Q6_K, ALIGN> : Packed<Block<BLOCK_Q6_K,
 /// A unit is one group; the bytes it needs serve others too.
 template <uint ALIGN> struct Block<BLOCK_Q3_K, ALIGN> : Packed<Block<BLOCK_Q3_K, ALIGN>> {
     enum : uint { LEN = 16, GROUPS = 1, OFFSET = 0 };
-    typedef Even16<(ALIGN >= 4)> Raw;
+    typedef Even16<(ALIGN >= 4 ? 4 : 1)> Raw;
     struct Chunk {
         Raw low, high;
         ushort d, scale_low, scale_high;

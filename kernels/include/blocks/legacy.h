@@ -11,7 +11,7 @@
 
 template <uint ALIGN> struct Block<BLOCK_Q8_0, ALIGN> : Packed<Block<BLOCK_Q8_0, ALIGN>> {
     enum : uint { LEN = 16, GROUPS = 1, OFFSET = 0 };
-    typedef Even16<(ALIGN >= 4)> Raw;
+    typedef Even16<(ALIGN >= 4 ? 4 : 1)> Raw;
     struct Chunk {
         Raw q;
         ushort d;
@@ -41,7 +41,7 @@ template <uint BITS, uint PARAMS, uint ALIGN> struct Nibbles : Packed<Nibbles<BI
         LOW = PARAMS + (BITS == 5 ? 4 : 0), // where the nibbles begin
         BYTES = LOW + 16
     };
-    typedef Even16<(ALIGN >= 4)> Raw;
+    typedef Even16<(ALIGN >= 4 ? 4 : 1)> Raw;
     struct Chunk {
         Raw low;
         ushort d, m, high[2];

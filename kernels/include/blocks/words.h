@@ -6,28 +6,15 @@
 #pragma once
 #include "ingot.h"
 
-/// 16 bytes at an even offset of a row. WIDE: the row begins at a multiple of 4
-/// (and so ends at one), and whole words are loaded.
-template <bool WIDE> struct Even16;
+/// The word that begins `bytes` after the first of two.
+inline uint word_between(uint first, uint second, uint bytes) {
+    return uint(((ulong(second) << 32) | ulong(first)) >> (8 * bytes));
+}
 
-template <> struct Even16<true> {
-    uint w[5]; // the last only if the offset is no multiple of 4
-
-    static inline void load(bool ok, device const uchar* row, uint at, thread Even16& c) {
-        const bool shifted = (at & 2) != 0;
-        device const uint* p = (device const uint*)(row + (at - (at & 2)));
-#pragma unroll
-        for (uint k = 0; k < 4; k++) c.w[k] = load_stream_if(ok, p + k);
-        c.w[4] = load_stream_if(ok && shifted, p + 4);
-    }
-    static inline void get(thread const Even16& c, uint at, thread uint* q) {
-        const bool shifted = (at & 2) != 0;
-#pragma unroll
-        for (uint k = 0; k < 4; k++) q[k] = shifted ? (c.w[k] >> 16) | (c.w[k + 1] << 16) : c.w[k];
-    }
-};
-
-template <> struct Even16<false> {
+/// 16 bytes at an even offset of a row. ALIGN 4 or 8: the row begins at a multiple of
+/// that (and so ends at one), and whole words or pairs of words are loaded; else
+/// values of two bytes.
+template <uint ALIGN> struct Even16 {
     ushort h[8];
 
     static inline void load(bool ok, device const uchar* row, uint at, thread Even16& c) {
@@ -38,6 +25,39 @@ template <> struct Even16<false> {
     static inline void get(thread const Even16& c, uint at, thread uint* q) {
 #pragma unroll
         for (uint k = 0; k < 4; k++) q[k] = uint(c.h[2 * k]) | (uint(c.h[2 * k + 1]) << 16);
+    }
+};
+
+template <> struct Even16<4> {
+    uint w[5]; // the last only if the offset is no multiple of 4
+
+    static inline void load(bool ok, device const uchar* row, uint at, thread Even16& c) {
+        device const uint* p = (device const uint*)(row + (at - (at & 2)));
+#pragma unroll
+        for (uint k = 0; k < 4; k++) c.w[k] = load_stream_if(ok, p + k);
+        c.w[4] = load_stream_if(ok && (at & 2) != 0, p + 4);
+    }
+    static inline void get(thread const Even16& c, uint at, thread uint* q) {
+#pragma unroll
+        for (uint k = 0; k < 4; k++) q[k] = word_between(c.w[k], c.w[k + 1], at & 2);
+    }
+};
+
+template <> struct Even16<8> {
+    uint2 w[3]; // the last only if the offset is no multiple of 8
+
+    static inline void load(bool ok, device const uchar* row, uint at, thread Even16& c) {
+        device const uint2* p = (device const uint2*)(row + (at - (at & 6)));
+        c.w[0] = load_stream_if(ok, p);
+        c.w[1] = load_stream_if(ok, p + 1);
+        c.w[2] = load_stream_if(ok && (at & 6) != 0, p + 2);
+    }
+    static inline void get(thread const Even16& c, uint at, thread uint* q) {
+        const bool odd = (at & 4) != 0; // words
+        const uint w[5] = {odd ? c.w[0].y : c.w[0].x, odd ? c.w[1].x : c.w[0].y, odd ? c.w[1].y : c.w[1].x,
+                           odd ? c.w[2].x : c.w[1].y, odd ? c.w[2].y : c.w[2].x};
+#pragma unroll
+        for (uint k = 0; k < 4; k++) q[k] = word_between(w[k], w[k + 1], at & 2);
     }
 };
 

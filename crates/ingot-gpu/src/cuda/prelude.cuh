@@ -271,7 +271,7 @@ template <class T> inline T load_stream_if(bool ok, const T* p) {
         return as_type<T>(v);
     } else if constexpr (size == 8) {
         uint2 v(0);
-        asm volatile(LOAD("3", ".L1::no_allocate.v2.u32", "{%0,%1}", "2")
+        asm volatile(LOAD("3", ".v2.u32", "{%0,%1}", "2")
             : "+r"(v.x), "+r"(v.y) : "l"(p), "r"(uint(ok)));
         return as_type<T>(v);
     } else if constexpr (size == 4) {

@@ -15,7 +15,7 @@ mod states;
 mod weights;
 mod window;
 
-use crate::device::{Device, DeviceError, Info};
+use crate::device::{Device, Info};
 use crate::gpu::{Counts, Described, Gpu, Submission};
 use crate::launch::{Access, What};
 use crate::launches::{Shape, Target};
@@ -40,6 +40,8 @@ pub struct GpuExecutor<D: Device> {
     recorder: Recorder<D>,
     submission: Submission,
     counts: Counts,
+    /// Logits on their way to the host.
+    bytes: Vec<u8>,
 }
 
 /// Positions are rounded up to a power of two from here on: a recording serves all
@@ -70,13 +72,12 @@ impl<D: Device> GpuExecutor<D> {
             let what = format!("a cache of {}; F16, F32 and Q8_0 are possible", options.cache);
             return Err(ExecError::Request(what));
         }
-        // A router decides by comparing, and the norm after a recurrence magnifies sums
-        // that nearly cancel: what leads to these is not rounded to 16 bits.
-        let delicate = plan.ops().iter().any(|op| matches!(op, Op::Experts(_) | Op::Wkv7(_)));
+        // A router decides by comparing: nothing on the way to it is rounded to 16 bits.
+        let routes = plan.ops().iter().any(|op| matches!(op, Op::Experts(_)));
         let target = Target {
             cores: device.info().cores.max(1) as usize,
             cache: options.cache,
-            exact: options.exact || delicate,
+            exact: options.exact || routes,
         };
         // What cannot be run is refused before anything is copied.
         let shape = Shape { rows: 1, outputs: 1, sequences: 1, context: LEAST_CONTEXT };
@@ -92,7 +93,7 @@ impl<D: Device> GpuExecutor<D> {
             sampling: None,
         };
         let (recorder, submission, counts) = Default::default();
-        Ok(Self { device, plan, target, memory, recorder, submission, counts })
+        Ok(Self { device, plan, target, memory, recorder, submission, counts, bytes: Vec::new() })
     }
 
     /// Runs one piece; logits of its outputs: `[O, vocab]`.
@@ -111,7 +112,9 @@ impl<D: Device> GpuExecutor<D> {
         self.counts.steps += 1;
         if !logits.is_empty() {
             let (arena, _) = self.memory.arena.as_ref().expect("recorded before it is read");
-            read_floats(&self.device, arena, ready.logits, logits)?;
+            self.bytes.resize(4 * logits.len(), 0);
+            self.device.read(arena, ready.logits, &mut self.bytes)?;
+            parse_floats(&self.bytes, logits);
         }
         Ok(())
     }
@@ -148,16 +151,8 @@ impl<D: Device> GpuExecutor<D> {
     }
 }
 
-fn read_floats<D: Device>(
-    device: &D,
-    from: &D::Buffer,
-    at: usize,
-    to: &mut [f32],
-) -> Result<(), DeviceError> {
-    let mut bytes = vec![0; 4 * to.len()];
-    device.read(from, at, &mut bytes)?;
+fn parse_floats(bytes: &[u8], to: &mut [f32]) {
     to.iter_mut().zip(bytes.as_chunks::<4>().0).for_each(|(x, b)| *x = f32::from_le_bytes(*b));
-    Ok(())
 }
 
 impl From<LowerError> for ExecError {
@@ -187,7 +182,11 @@ impl<D: Device> Executor for GpuExecutor<D> {
         let vocab = self.plan.vocab();
         logits.clear();
         logits.resize(step.outputs.len() * vocab, 0.0);
-        for piece in pieces(step) {
+        let pieces = pieces(step);
+        if let [all] = &pieces[..] {
+            return self.piece(all, logits);
+        }
+        for piece in pieces {
             let mut rows = vec![0.0; piece.outputs.len() * vocab];
             self.piece(&piece, &mut rows)?;
             for (row, &output) in rows.chunks_exact(vocab).zip(&piece.outputs) {
@@ -301,8 +300,10 @@ impl<D: Device> Gpu for GpuExecutor<D> {
             for operand in &node.launch.operands {
                 let What::Buffer(buf) = operand.what else { continue };
                 if operand.access != Access::Read {
-                    let mut values = vec![0.0; lower::buffer_bytes(&self.plan, &shape, buf) / 4];
-                    read_floats(&self.device, arena, lowered.places[&operand.what], &mut values)?;
+                    let mut bytes = vec![0; lower::buffer_bytes(&self.plan, &shape, buf)];
+                    self.device.read(arena, lowered.places[&operand.what], &mut bytes)?;
+                    let mut values = vec![0.0; bytes.len() / 4];
+                    parse_floats(&bytes, &mut values);
                     written.retain(|(b, _)| *b != buf);
                     written.push((buf, values));
                 }

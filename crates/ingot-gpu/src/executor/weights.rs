@@ -94,7 +94,8 @@ impl<D: Device> Weights<D> {
         let mut files: Vec<(*const u8, Option<usize>)> = Vec::new();
         for &i in matrices {
             let (whole, at): (Bytes, usize) = tensors[i].data().whole();
-            if !(whole.as_ptr().addr() + at).is_multiple_of(LEAST_ALIGN) {
+            // A device takes over whole pages, so they have to be the file's alone.
+            if !whole.is_mapped() || !at.is_multiple_of(LEAST_ALIGN) {
                 continue;
             }
             let known = files.iter().find(|(start, _)| *start == whole.as_ptr());

@@ -15,8 +15,11 @@ pub(super) struct SamplingMemory<D: Device> {
     pub(super) size: SamplingSize,
 }
 
+/// Steps there is always room for.
+const LEAST_STEPS: usize = 8;
+
 /// What there is room for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct SamplingSize {
     pub(super) sequences: usize,
     pub(super) ends: usize,
@@ -24,6 +27,20 @@ pub(super) struct SamplingSize {
 }
 
 impl SamplingSize {
+    fn holds(&self, other: &Self) -> bool {
+        self.sequences >= other.sequences && self.ends >= other.ends && self.steps >= other.steps
+    }
+
+    /// Enough for both, in powers of two, so that it seldom has to grow again.
+    fn grown(&self, other: &Self) -> Self {
+        let grow = |a: usize, b: usize| a.max(b.next_power_of_two());
+        Self {
+            sequences: grow(self.sequences, other.sequences),
+            ends: grow(self.ends, other.ends),
+            steps: grow(self.steps, other.steps.max(LEAST_STEPS)),
+        }
+    }
+
     pub(super) fn bytes(&self, part: SamplingPart) -> usize {
         match part {
             SamplingPart::Params => 4 * SAMPLE_WORDS * self.sequences,
@@ -113,10 +130,11 @@ impl<D: Device> GpuExecutor<D> {
     fn prepare_sampling(&mut self, window: &Window) -> Result<(), ExecError> {
         let wanted =
             SamplingSize { sequences: window.draws.len(), ends: window.ends.len(), steps: window.steps };
-        if self.memory.sampling.as_ref().is_none_or(|s| s.size != wanted) {
+        let held = self.memory.sampling.as_ref().map(|s| s.size).unwrap_or_default();
+        if self.memory.sampling.is_none() || !held.holds(&wanted) {
             self.recorder.clear();
             self.memory.sampling = None;
-            self.memory.sampling = Some(SamplingMemory::new(&self.device, wanted)?);
+            self.memory.sampling = Some(SamplingMemory::new(&self.device, held.grown(&wanted))?);
         }
         let memory = self.memory.sampling.as_ref().expect("just made");
         let params = window.draws.iter().flat_map(|draw| {

@@ -1,7 +1,7 @@
 //! From one step of a window to the next without the host.
 
+use super::Shape;
 use super::sample::{Sampling, counts_len};
-use super::{Shape, unused};
 use crate::launch::{Kernel, Launch, Operand, What};
 use ingot_plan::Plan;
 
@@ -20,8 +20,8 @@ pub fn advance(plan: &Plan, shape: Shape, sampling: &Sampling) -> Launch {
             Operand::read(What::Scratch(sampling.ends)),
             Operand::update(What::Step),
             update(sampling.params),
-            if sampling.penalties { update(sampling.counts) } else { unused() },
-            if sampling.penalties { update(sampling.history) } else { unused() },
+            if sampling.penalties { update(sampling.counts) } else { Operand::absent() },
+            if sampling.penalties { update(sampling.history) } else { Operand::absent() },
             update(sampling.ring),
         ],
         grid: [shape.sequences.div_ceil(32) as u32, 1, 1],

@@ -1,6 +1,6 @@
 //! Sums, blends and gated linear units, value by value.
 
-use super::{Shape, unused};
+use super::Shape;
 use crate::launch::{Kernel, Launch, Operand, What};
 use ingot_plan::ops::{Add, Blend, Gate, Glu};
 use ingot_plan::{Buf, Plan, Rows};
@@ -27,7 +27,7 @@ fn launch(plan: &Plan, shape: Shape, op: i64, inputs: [Buf; 2], by: Option<Buf>,
     let of_outputs = decl.rows == Rows::Outputs;
     let rows = if of_outputs { shape.outputs } else { shape.rows };
     let [a, b] = inputs.map(|buf| Operand::read(buf.into()));
-    let by = by.map_or_else(unused, |buf| Operand::read(buf.into()));
+    let by = by.map_or_else(Operand::absent, |buf| Operand::read(buf.into()));
     Launch {
         kernel: Kernel::new("elementwise")
             .option("OP", op)

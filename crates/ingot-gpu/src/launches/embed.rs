@@ -20,9 +20,8 @@ pub fn embed(
     out: Buf,
 ) -> Result<Launch, UnsupportedType> {
     let decl = plan.weight(table);
-    let unused = || Operand { range: Some(0..0), ..Operand::read(table.into()) };
     let (weight, bias, eps) = match norm {
-        None => (unused(), unused(), 0.0),
+        None => (Operand::absent(), Operand::absent(), 0.0),
         Some(Norm::Layer { weight, bias, eps }) => {
             (Operand::read(weight.into()), Operand::read(bias.into()), eps)
         }

@@ -4,7 +4,7 @@
 
 use super::Target;
 use super::block_types::{UnsupportedType, align, block};
-use super::linear_vec::{Geometry, Matrix, SIMDGROUPS, inputs_option};
+use super::linear_vec::{Geometry, Matrix, SIMDGROUPS, Sizes};
 use crate::launch::{Kernel, Launch, Operand, What};
 use ingot_plan::Plan;
 use ingot_plan::ops::Experts;
@@ -36,14 +36,7 @@ pub fn experts(
     };
     let threads = 32 * SIMDGROUPS as u32;
     let kernel = |name, g: &Geometry, m: &Matrix| {
-        Kernel::new(name)
-            .option("ROWS", g.rows as i64)
-            .option("SIMDGROUPS", SIMDGROUPS as i64)
-            .option("INPUTS", inputs_option(op.inputs))
-            .option("MAXCOLS", g.piece as i64)
-            .uint("CHOSEN", op.chosen)
-            .uint("SPLIT", m.split(op.inputs))
-            .uint("STRIDE", g.groups[0])
+        g.kernel(name).uint("CHOSEN", op.chosen).uint("SPLIT", g.split(m)).uint("STRIDE", g.groups[0])
     };
     let typed = |kernel: Kernel, n: usize, m: &Matrix| -> Result<Kernel, UnsupportedType> {
         let kernel = kernel.option(format!("P{n}_BLOCK"), block(m.dtype)?);
@@ -52,7 +45,8 @@ pub fn experts(
 
     // What rounds the input is the type of either, so the geometry is made for both.
     let both = [gate, up];
-    let g = Geometry::of(&both, both[0].cols, target, op.inputs, true, rows * op.chosen);
+    let sizes = Sizes::of(&both, op.inputs, true);
+    let g = Geometry::of(&both, both[0].cols, target, op.inputs, true, op.chosen, &sizes);
     let [gate, up] = &both;
     let kernel_up = kernel("experts_up", &g, gate).uint("HIDDEN", gate.rows).uint("WIDTH", gate.cols);
     let up_launch = Launch {
@@ -69,17 +63,17 @@ pub fn experts(
     };
 
     let down = [down];
-    let g = Geometry::of(&down, op.chosen * down[0].cols, target, op.inputs, false, rows);
+    let sizes = Sizes::of(&down, op.inputs, false);
+    let g = Geometry::of(&down, op.chosen * down[0].cols, target, op.inputs, false, 1, &sizes);
     let [down] = &down;
     let kernel_down = kernel("experts_down", &g, down).option("RESIDUAL", residual.is_some());
-    let empty = || Operand { range: Some(0..0), ..Operand::read(hidden) };
     let down_launch = Launch {
         kernel: typed(kernel_down.uint("WIDTH", down.rows).uint("HIDDEN", down.cols), 0, down)?,
         operands: vec![
             Operand::read(op.down.into()),
             Operand::read(hidden),
             Operand::read(choice),
-            residual.map_or_else(empty, Operand::read),
+            residual.map_or_else(Operand::absent, Operand::read),
             Operand::write(out),
         ],
         grid: [g.groups[0] as u32, rows as u32, 1],

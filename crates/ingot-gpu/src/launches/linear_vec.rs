@@ -1,10 +1,12 @@
 //! `linear_vec`: matrix-vector products, one or several in a launch, with what
 //! comes before and after them worked in.
 //!
-//! Geometry: a simdgroup has [`rows`](Geometry) rows at a time, `split` simdgroups
+//! Geometry: a simdgroup has [`rows`](Sizes::rows) rows at a time, `split` simdgroups
 //! share them and take a part of the columns each. Only `split` decides in which
-//! order a row is summed, so it depends on the matrix alone. A threadgroup that
-//! rounds its input to 8 bits goes on to further rows, so that rounding is paid for once.
+//! order a row is summed, so it depends on the matrix alone. Nothing depends on how
+//! many rows the input has. As many threadgroups are launched as the GPU holds at a
+//! time; they go on to further rows, so that the input is rounded or normed once and
+//! loads never pause.
 
 use super::block_types::{UnsupportedType, align, block};
 use super::{Norm, Target};
@@ -67,6 +69,16 @@ pub struct Linear<'a> {
 /// If there are more parts or biases than a launch takes, or features that exclude
 /// each other: the lowering puts launches together from checked plans.
 pub fn linear_vec(plan: &Plan, target: &Target, l: &Linear) -> Result<Launch, UnsupportedType> {
+    linear_vec_with(plan, target, l, &|_| ())
+}
+
+/// The same with other sizes than the usual, which `change` may change: for benchmarks.
+pub fn linear_vec_with(
+    plan: &Plan,
+    target: &Target,
+    l: &Linear,
+    change: &dyn Fn(&mut Sizes),
+) -> Result<Launch, UnsupportedType> {
     let glu = l.glu.is_some();
     let biases = l.parts.iter().filter(|p| p.bias.is_some()).count();
     assert!((1..=PARTS).contains(&l.parts.len()) && biases <= BIASES, "linear_vec: {} parts", l.parts.len());
@@ -85,19 +97,18 @@ pub fn linear_vec(plan: &Plan, target: &Target, l: &Linear) -> Result<Launch, Un
     let matrices: Vec<Matrix> = parts.iter().map(|p| Matrix::of(plan, p.weight)).collect();
     let launched = if glu { 1 } else { parts.len() };
     let cols = matrices.iter().map(|m| m.cols).max().unwrap_or(0);
-    let geometry = Geometry::of(&matrices, cols, target, l.inputs, glu, l.rows);
+    let mut sizes = Sizes::of(&matrices, l.inputs, glu);
+    change(&mut sizes);
+    let geometry = Geometry::of(&matrices, cols, target, l.inputs, glu, 1, &sizes);
 
-    let mut kernel = Kernel::new("linear_vec")
+    let mut kernel = geometry
+        .kernel("linear_vec")
         .option("PARTS", launched as i64)
-        .option("ROWS", geometry.rows as i64)
-        .option("SIMDGROUPS", SIMDGROUPS as i64)
         .option("NORM", norm_option(l.norm.as_ref()))
         .option("GLU", glu)
         .option("RESIDUAL", l.residual.is_some())
         .option("SELECT", l.select)
         .option("SKIP_ZEROS", l.skip_zeros)
-        .option("INPUTS", inputs_option(l.inputs))
-        .option("MAXCOLS", geometry.piece as i64)
         .float("EPS", l.norm.map_or(0.0, |norm| norm.eps()));
     for (n, (part, m)) in parts.iter().zip(&matrices).enumerate() {
         kernel = kernel
@@ -108,7 +119,7 @@ pub fn linear_vec(plan: &Plan, target: &Target, l: &Linear) -> Result<Launch, Un
     }
     for (n, names) in CONSTANTS.iter().enumerate() {
         let values = match (matrices.get(n), geometry.groups.get(n)) {
-            (Some(m), Some(&groups)) => [m.rows, m.cols, m.split(l.inputs), groups],
+            (Some(m), Some(&groups)) => [m.rows, m.cols, geometry.split(m), groups],
             _ => [0, 0, 1, 0],
         };
         for (name, value) in names.iter().zip(values) {
@@ -177,40 +188,80 @@ impl Matrix {
         self.dtype.block_len() > 1
     }
 
-    /// How many simdgroups share a row. Each should have several loads to do, or
-    /// ending a row costs more than reading it; but short matrices do not have
-    /// enough rows for all cores.
-    pub(super) fn split(&self, inputs: Precision) -> usize {
-        let unit = match (self.dtype, inputs) {
-            (DType::F32 | DType::F16 | DType::BF16, _) => 8,
-            (DType::Q8_0 | DType::Q2_K | DType::Q3_K, _) => 16,
-            _ => 32,
+    /// Units of a row; a unit is what a lane loads in one go.
+    fn units(&self, inputs: Precision) -> usize {
+        match (self.dtype, inputs) {
+            (DType::F32 | DType::F16 | DType::BF16, _) => self.cols.div_ceil(8),
+            // 16 bytes of a row, in most cases.
+            (DType::Q8_0, Precision::Q8) => (self.cols / 32 * 34).div_ceil(16),
+            (DType::Q8_0 | DType::Q2_K | DType::Q3_K, _) => self.cols / 16,
+            _ => self.cols / 32,
+        }
+    }
+
+    /// How many simdgroups share a row: so many that one round of loads, or a few whole
+    /// ones, have all of it, but no more than have something to load.
+    fn split(&self, inputs: Precision, most: usize) -> usize {
+        let units = self.units(inputs);
+        let enough = match (self.dtype, inputs) {
+            (DType::Q8_0, Precision::Q8) if units <= 192 || self.rows >= 65536 => 2,
+            _ => 4,
         };
-        let loads = self.cols.div_ceil(32 * unit);
         let mut split = 1;
-        while 2 * split <= SIMDGROUPS && 2 * split <= loads {
-            if loads / (2 * split) < 4 && self.rows * split >= 6144 {
-                break;
-            }
+        while 2 * split <= enough.min(most) && split < units.div_ceil(32) {
             split *= 2;
         }
         split
     }
 }
 
-/// Sizes of a launch that do not change results.
+/// Sizes that are chosen by what is fast.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sizes {
+    /// Rows of a simdgroup at a time, a power of two.
+    pub rows: usize,
+    /// Units in flight per lane and row.
+    pub ahead: usize,
+    /// Threadgroups on a core at a time: more of them have fewer registers each.
+    pub resident: usize,
+    /// Most simdgroups that share a row.
+    pub split: usize,
+}
+
+impl Sizes {
+    /// What was fastest on an H200 without asking for more registers than there are.
+    /// Matrices of a launch share what the most demanding of them can have.
+    pub(super) fn of(matrices: &[Matrix], inputs: Precision, gated: bool) -> Self {
+        // Two matrices of a gated unit are read together.
+        let both = if gated { 2 } else { 1 };
+        let one = |m: &Matrix| match (m.dtype, inputs) {
+            (DType::F16 | DType::BF16, _) => (4 / both, 2),
+            (DType::F32, _) => (2, 2 / both),
+            (_, Precision::F32) => (2 / both, 1),
+            (DType::Q8_0, _) => (4 / both, 3),
+            (DType::Q4_K, _) => (4, 1),
+            (DType::MXFP4, _) => (2 / both, 1),
+            _ => (4 / both, 1),
+        };
+        let least = |a: (usize, usize), b: (usize, usize)| (a.0.min(b.0), a.1.min(b.1));
+        let (rows, ahead) = matrices.iter().map(one).reduce(least).unwrap_or((2, 1));
+        Self { rows, ahead, resident: 2, split: SIMDGROUPS }
+    }
+}
+
+/// Sizes of a launch.
 pub(super) struct Geometry {
-    /// Rows of a simdgroup at a time.
-    pub(super) rows: usize,
+    sizes: Sizes,
+    inputs: Precision,
     /// Columns of the input that are rounded at a time.
-    pub(super) piece: usize,
+    piece: usize,
     /// Threadgroups of each part.
     pub(super) groups: Vec<usize>,
 }
 
 impl Geometry {
-    /// For matrices that are launched together, or one after the other (`gated`), on
-    /// input rows of at most `cols` columns, `times` times in the grid.
+    /// For matrices that are launched together, or as a gated unit, on input rows of at
+    /// most `cols` columns, `times` times in the grid.
     pub(super) fn of(
         matrices: &[Matrix],
         cols: usize,
@@ -218,26 +269,47 @@ impl Geometry {
         inputs: Precision,
         gated: bool,
         times: usize,
+        sizes: &Sizes,
     ) -> Self {
         let rounded = inputs == Precision::Q8 && matrices.iter().any(Matrix::packed);
-        let tall = matrices.iter().all(|m| m.rows >= 16384);
-        let rows = if tall && rounded && !gated { 4 } else { 2 };
-        let sets = |m: &Matrix| m.rows.div_ceil(SIMDGROUPS / m.split(inputs) * rows);
         let launched = if gated { &matrices[..1] } else { matrices };
-        let total: usize = launched.iter().map(sets).sum();
-        // Threadgroups that a core holds at a time, as INGOT_GROUPS in linear.h.
-        let resident = if gated || rows > 2 { 2 } else { 3 };
-        let places = (target.cores * resident).div_ceil(times).max(1);
+        let mut sizes = *sizes;
+        let sets = |m: &Matrix, sizes: &Sizes| {
+            m.rows.div_ceil(SIMDGROUPS / m.split(inputs, sizes.split) * sizes.rows)
+        };
+        let all = |sizes: &Sizes| launched.iter().map(|m| sets(m, sizes)).sum::<usize>();
+        // Small matrices: rather few rows a simdgroup than cores without any.
+        while sizes.rows > 1 && all(&sizes) * times < target.cores {
+            sizes.rows /= 2;
+        }
+        let (total, places) = (all(&sizes), (target.cores * sizes.resident).div_ceil(times));
         let groups = launched.iter().map(|m| {
-            let sets = sets(m);
-            if !rounded || total <= places {
+            let sets = sets(m, &sizes);
+            if total <= places {
                 return sets;
             }
             // Its share of the places, in such a number that all have the same to do.
             let share = (sets * places / total).max(1);
             sets.div_ceil(sets.div_ceil(share))
         });
-        Self { rows, piece: if rounded { piece(cols) } else { 1024 }, groups: groups.collect() }
+        let groups = groups.collect();
+        Self { sizes, inputs, piece: if rounded { piece(cols) } else { 1024 }, groups }
+    }
+
+    /// The kernel with the options that all linear kernels have.
+    pub(super) fn kernel(&self, name: &'static str) -> Kernel {
+        Kernel::new(name)
+            .option("ROWS", self.sizes.rows as i64)
+            .option("AHEAD", self.sizes.ahead as i64)
+            .option("RESIDENT", self.sizes.resident as i64)
+            .option("SIMDGROUPS", SIMDGROUPS as i64)
+            .option("INPUTS", inputs_option(self.inputs))
+            .option("MAXCOLS", self.piece as i64)
+    }
+
+    /// How many simdgroups share a row of a matrix.
+    pub(super) fn split(&self, m: &Matrix) -> usize {
+        m.split(self.inputs, self.sizes.split)
     }
 }
 
@@ -256,7 +328,7 @@ fn norm_option(norm: Option<&Norm>) -> i64 {
     }
 }
 
-pub(super) fn inputs_option(inputs: Precision) -> i64 {
+fn inputs_option(inputs: Precision) -> i64 {
     match inputs {
         Precision::F32 => 0,
         Precision::Q8 => 1,

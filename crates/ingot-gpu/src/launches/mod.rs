@@ -23,7 +23,6 @@ pub mod select;
 pub mod shift;
 pub mod wkv7;
 
-use crate::launch::{Operand, What};
 use ingot_format::DType;
 use ingot_plan::WeightId;
 
@@ -70,9 +69,4 @@ pub enum Norm {
         /// Added to the variance.
         eps: f32,
     },
-}
-
-/// The operand of a kernel that this launch of it does not touch.
-fn unused() -> Operand {
-    Operand { range: Some(0..0), ..Operand::read(What::Step) }
 }

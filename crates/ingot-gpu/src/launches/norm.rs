@@ -1,6 +1,6 @@
 //! Root-mean-square and layer norm.
 
-use super::{Shape, unused};
+use super::Shape;
 use crate::launch::{Kernel, Launch, Operand, What};
 use ingot_plan::ops::{LayerNorm, RmsNorm};
 use ingot_plan::{Buf, Plan, Rows, WeightId};
@@ -50,7 +50,7 @@ impl Norm {
             operands: vec![
                 Operand::read(x.into()),
                 Operand::read(self.weight.into()),
-                self.bias.map_or_else(unused, |bias| Operand::read(bias.into())),
+                self.bias.map_or_else(Operand::absent, |bias| Operand::read(bias.into())),
                 Operand::read(What::Step),
                 Operand::write(out.into()),
             ],

@@ -54,7 +54,7 @@ pub fn pack(
         Input::Glu { gate, up, f: Gate::Silu } => (vec![*gate, *up], 1),
     };
     assert!((1..=MOST_INPUTS).contains(&outs) && outs == to.len(), "pack: {input:?} to {to:?}");
-    let unused = super::unused();
+    let unused = Operand::absent();
     let (kind, weight, bias, eps) = match norm {
         None => (0, None, None, 0.0),
         Some(Norm::Rms { weight, eps }) => (1, Some(weight), None, eps),

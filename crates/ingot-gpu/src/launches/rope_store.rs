@@ -1,7 +1,7 @@
 //! Rotary embedding, head norms and the cache's store in one launch; the plain
 //! ops rope and store_kv are special cases of it.
 
-use super::{Shape, Target, cache, unused};
+use super::{Shape, Target, cache};
 use crate::launch::{Kernel, Launch, Operand, What};
 use ingot_plan::ops::{Pairing, Rotary};
 use ingot_plan::{StateId, WeightId};
@@ -83,7 +83,7 @@ pub fn rope_store(shape: Shape, target: Target, op: &RopeStore) -> Launch {
         .float("Q_EPS", norm(q_norm).1)
         .float("K_EPS", norm(k_norm).1)
         .uint("HEADS_PER", heads_per);
-    let read = |what: Option<What>| what.map_or_else(unused, Operand::read);
+    let read = |what: Option<What>| what.map_or_else(Operand::absent, Operand::read);
     let weight = |norm: Option<HeadNorm>| norm.map(|(id, _)| id.into());
     Launch {
         kernel,
@@ -94,8 +94,8 @@ pub fn rope_store(shape: Shape, target: Target, op: &RopeStore) -> Launch {
             read(weight(q_norm)),
             read(weight(k_norm)),
             read((pairs > 0).then_some(op.frequencies)),
-            op.q.map_or_else(unused, |q| Operand::write(q.out)),
-            op.kv.map_or_else(unused, |kv| Operand::update(kv.cache.into())),
+            op.q.map_or_else(Operand::absent, |q| Operand::write(q.out)),
+            op.kv.map_or_else(Operand::absent, |kv| Operand::update(kv.cache.into())),
             Operand::read(What::Step),
         ],
         grid: [heads.div_ceil(SIMDGROUPS * heads_per) as u32, shape.rows as u32, 1],

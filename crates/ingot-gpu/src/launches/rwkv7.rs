@@ -1,6 +1,6 @@
 //! Heads of RWKV-7, as kernels are told (`kernels/include/rwkv7.h`).
 
-use crate::launch::{Kernel, Operand, What};
+use crate::launch::Kernel;
 
 /// Channels of the largest head.
 const LARGEST: usize = 256;
@@ -26,9 +26,4 @@ pub(super) fn kernel(name: &'static str, width: usize, heads: usize) -> Kernel {
 /// Threads that hold the state of a head.
 pub(super) fn threads(head: usize) -> u32 {
     4 * head as u32
-}
-
-/// Stands for an operand that a kernel with these options does not touch.
-pub(super) fn absent() -> Operand {
-    Operand { range: Some(0..0), ..Operand::read(What::Step) }
 }

@@ -1,7 +1,7 @@
 //! RWKV-7's time mix from the projections to the gated output, in one launch.
 
 use super::Shape;
-use super::rwkv7::{self, absent};
+use super::rwkv7;
 use crate::launch::{Launch, Operand, What};
 use ingot_plan::ops::{Blend, Bonus, LayerNorm, RwkvKeys, Wkv7};
 use ingot_plan::{Buf, Plan};
@@ -39,14 +39,14 @@ pub fn rwkv7_mix(plan: &Plan, shape: &Shape, m: &Mix) -> Launch {
     let blended = [m.blend.map(|b| b.to), m.blend.map(|b| b.by)];
     let buffers = [m.wkv.r, m.keys.w, m.keys.k, v, m.keys.a, m.bonus.g].map(Some);
     let weights = [m.keys.k_k, m.keys.k_a, m.bonus.r_k, m.norm.weight, m.norm.bias];
-    let read = |b: &Option<Buf>| b.map_or(absent(), |b| Operand::read(b.into()));
+    let read = |b: &Option<Buf>| b.map_or(Operand::absent(), |b| Operand::read(b.into()));
     let mut operands: Vec<Operand> = buffers.iter().chain(&blended).map(read).collect();
     operands.extend(weights.iter().map(|&w| Operand::read(w.into())));
     operands.extend([
         Operand::read(What::Step),
         Operand::update(m.wkv.state.into()),
         Operand::write(m.bonus.out.into()),
-        m.v_out.map_or(absent(), Operand::write),
+        m.v_out.map_or(Operand::absent(), Operand::write),
     ]);
     let grid = [heads as u32, shape.sequences as u32, 1];
     Launch { kernel, operands, grid, threads: rwkv7::threads(width / heads) }

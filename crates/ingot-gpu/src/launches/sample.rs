@@ -3,7 +3,7 @@
 //! What the device can do is what most requests ask for. Biases, typical sampling, mirostat and penalty
 //! windows longer than the device's history are left to the host.
 
-use super::{Shape, unused};
+use super::Shape;
 use crate::launch::{Kernel, Launch, Operand, What};
 use ingot_plan::Plan;
 
@@ -163,7 +163,7 @@ pub fn sample(plan: &Plan, shape: Shape, sampling: &Sampling) -> Launch {
         operands: vec![
             Operand::read(plan.logits().into()),
             read(sampling.params),
-            if sampling.penalties { read(sampling.counts) } else { unused() },
+            if sampling.penalties { read(sampling.counts) } else { Operand::absent() },
             Operand::read(What::Step),
             Operand::update(What::Scratch(sampling.candidates)),
             Operand::write(What::Scratch(sampling.result)),

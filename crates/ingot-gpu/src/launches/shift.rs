@@ -1,7 +1,6 @@
 //! Token shift with the layer norm before it, and the launch that puts the last
 //! rows of all shifts of a step into their slots.
 
-use super::rwkv7::absent;
 use super::{Norm, Shape};
 use crate::launch::{Kernel, Launch, Operand, What};
 use ingot_plan::ops::TokenShift;
@@ -37,7 +36,7 @@ pub fn shift(
         Some(Norm::Layer { weight, bias, eps }) => {
             (Operand::read(weight.into()), Operand::read(bias.into()), eps)
         }
-        None => (absent(), absent(), 0.0),
+        None => (Operand::absent(), Operand::absent(), 0.0),
         Some(Norm::Rms { .. }) => panic!("shift: {norm:?}"),
     };
     // Few values per thread, but few sizes of arrays too.
@@ -68,7 +67,7 @@ pub fn shift(
         next,
     ];
     operands.extend(op.outs.iter().map(|&out| Operand::write(out.into())));
-    operands.resize(operands.len() + MOST_MIXES - mixes, absent());
+    operands.resize(operands.len() + MOST_MIXES - mixes, Operand::absent());
     Launch { kernel, operands, grid: [shape.rows as u32, 1, 1], threads: threads as u32 }
 }
 
@@ -86,7 +85,7 @@ pub fn shift_commit(shape: &Shape, states: &[(StateId, usize)], scratch: u32) ->
             at += bytes;
             let mut operands = vec![next, Operand::read(What::Step)];
             operands.extend(some.iter().map(|&(state, _)| Operand::update(state.into())));
-            operands.resize(2 + MOST_STATES, absent());
+            operands.resize(2 + MOST_STATES, Operand::absent());
             launches.push(Launch {
                 kernel: Kernel::new("shift_commit").uint("COLS", width),
                 operands,

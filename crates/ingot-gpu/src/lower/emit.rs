@@ -25,6 +25,7 @@ pub(super) fn emit(graph: &Graph, target: &Target, shape: &Shape, path: Path) ->
         next_rows: None,
         next_at: 0,
         layer: None,
+        delicate: graph.before_recurrences(),
         out: Lowered {
             launches: Vec::new(),
             scratch: Vec::new(),
@@ -69,6 +70,8 @@ struct Emitter<'g, 'a> {
     next_rows: Option<u32>,
     next_at: usize,
     layer: Option<usize>,
+    /// Ops whose results are not to be rounded to 16 bits, by index.
+    delicate: Vec<bool>,
     out: Lowered,
 }
 
@@ -295,10 +298,11 @@ impl<'a> Emitter<'_, 'a> {
         }
     }
 
-    /// Matrices that are stored in 32 bits, such as routers, are meant to be exact.
+    /// Matrices that are stored in 32 bits are meant to be exact, and so is what a
+    /// recurrence takes up.
     fn is_exact(&self, g: &LinearGroup) -> bool {
         let is_f32 = |p: &Part| self.plan.weight(p.weight).dtype == DType::F32;
-        self.target.exact || g.op.parts.iter().any(is_f32)
+        self.target.exact || self.delicate[g.index] || g.op.parts.iter().any(is_f32)
     }
 
     fn store(&mut self, ops: &[usize], g: &StoreGroup) -> Result<(), LowerError> {

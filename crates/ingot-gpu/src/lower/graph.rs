@@ -52,4 +52,24 @@ impl<'a> Graph<'a> {
     pub(super) fn private_producer(&self, buf: Buf, reader: usize) -> Option<usize> {
         (self.sole_reader(buf) == Some(reader)).then(|| self.producer(buf)).flatten()
     }
+
+    /// Ops whose results a recurrence takes up, directly or through products and
+    /// elementwise ops: the norm after it magnifies sums that nearly cancel.
+    pub(super) fn before_recurrences(&self) -> Vec<bool> {
+        let ops = self.plan.ops();
+        let mut found = vec![false; ops.len()];
+        let recurrent = |op: &Op| matches!(op, Op::Wkv7(_) | Op::Bonus(_));
+        let mut pending: Vec<usize> = (0..ops.len()).filter(|&i| recurrent(&ops[i])).collect();
+        while let Some(i) = pending.pop() {
+            let producers = ops[i].uses().reads.into_iter().filter_map(|buf| self.producer(buf));
+            for p in producers.collect::<Vec<_>>() {
+                let passes = matches!(ops[p], Op::Linear(_) | Op::Blend(_) | Op::RwkvKeys(_));
+                if passes && !found[p] {
+                    found[p] = true;
+                    pending.push(p);
+                }
+            }
+        }
+        found
+    }
 }

@@ -60,6 +60,8 @@ pub(super) enum Fused<'a> {
 /// A linear op with what comes before and after it.
 #[derive(Debug)]
 pub(super) struct LinearGroup<'a> {
+    /// The op's index.
+    pub(super) index: usize,
     pub(super) op: &'a Linear,
     /// The input, or what the input is made of.
     pub(super) input: Input<'a>,
@@ -187,7 +189,7 @@ impl<'a> Finder<'_, 'a> {
             _ => false,
         };
         let sparse = self.graph.producer(op.x).is_some_and(squares);
-        let mut group = LinearGroup { op, input, glu: None, residual: None, sparse };
+        let mut group = LinearGroup { index: i, op, input, glu: None, residual: None, sparse };
         if let [gate, up] = &op.parts[..]
             && self.path == Path::Vector
             && let Some((g, Op::Glu(glu))) = self.after(gate.out)

@@ -7,6 +7,7 @@ use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::{env, fs, io};
 
@@ -197,7 +198,9 @@ fn cache_folder() -> io::Result<PathBuf> {
 #[cfg(unix)]
 fn check_owner(folder: &Path) -> io::Result<()> {
     use std::os::unix::fs::{MetadataExt, PermissionsExt};
-    let probe = env::temp_dir().join(format!("ingot-sim-owner.{}", std::process::id()));
+    static PROBES: AtomicU32 = AtomicU32::new(0);
+    let (process, number) = (std::process::id(), PROBES.fetch_add(1, Ordering::Relaxed));
+    let probe = env::temp_dir().join(format!("ingot-sim-owner.{process}.{number}"));
     let me = fs::File::create_new(&probe)?.metadata()?.uid();
     fs::remove_file(&probe)?;
     if fs::symlink_metadata(folder)?.uid() != me {

@@ -54,8 +54,16 @@ impl<D: Device> Bench<D> {
 
     /// Runs launches one after the other.
     pub fn run(&mut self, launches: &[Launch]) {
+        self.seconds(launches, 1);
+    }
+
+    /// The same several times; how long the device was busy each time, where that is known.
+    pub fn seconds(&mut self, launches: &[Launch], runs: usize) -> Vec<Option<f64>> {
         let compile = |l: &Launch| self.device.compile(&l.kernel).unwrap_or_else(|e| panic!("{e}"));
-        let pipelines: Vec<D::Pipeline> = launches.iter().map(compile).collect();
+        let mut pipelines = HashMap::new();
+        for launch in launches {
+            pipelines.entry(&launch.kernel).or_insert_with(|| compile(launch));
+        }
         let bound = |l: &Launch| {
             let bind = |o: &ingot_gpu::launch::Operand| {
                 let (buffer, len) = &self.memory[&o.what];
@@ -66,10 +74,9 @@ impl<D: Device> Bench<D> {
         };
         let recorded: Vec<Recorded<D>> = launches
             .iter()
-            .zip(&pipelines)
             .enumerate()
-            .map(|(i, (l, pipeline))| Recorded {
-                pipeline,
+            .map(|(i, l)| Recorded {
+                pipeline: &pipelines[&l.kernel],
                 operands: bound(l),
                 grid: l.grid,
                 threads: l.threads,
@@ -77,8 +84,11 @@ impl<D: Device> Bench<D> {
             })
             .collect();
         let recording = self.device.record(&recorded).unwrap_or_else(|e| panic!("{e}"));
-        let fence = self.device.submit(&recording).unwrap_or_else(|e| panic!("{e}"));
-        self.device.wait(fence).unwrap_or_else(|e| panic!("{e}"));
+        let run = |_| {
+            let fence = self.device.submit(&recording).unwrap_or_else(|e| panic!("{e}"));
+            self.device.wait(fence).unwrap_or_else(|e| panic!("{e}"))
+        };
+        (0..runs).map(run).collect()
     }
 }
 

@@ -270,17 +270,21 @@ fn try_model(device: ExecutorKind) -> Result<Trial, String> {
     let start = Instant::now();
     let model = Place::Embedded.open_on(device).map_err(text)?;
     let load = start.elapsed();
-    let prompt = model.tokenizer().encode("Once", Default::default()).map_err(|e| e.to_string())?;
+    let write = || -> Result<(usize, bool), Box<dyn std::error::Error>> {
+        let mut session = model.session()?;
+        session.feed(&model.tokenizer().encode("Once", Default::default())?)?;
+        let mut sampler = Sampler::new(SamplerOptions::greedy())?;
+        let request = Request { max_tokens: Some(TOKENS), ignore_end: true, ..Request::default() };
+        let pieces: Vec<_> = session.generate(&mut sampler, &request)?.collect::<Result<_, _>>()?;
+        let tokens = pieces.iter().filter(|piece| piece.token.is_some()).count();
+        Ok((tokens, session.logits().iter().all(|x| x.is_finite())))
+    };
+    // A GPU's kernels are compiled when they are first needed.
+    write().map_err(|e| e.to_string())?;
     let start = Instant::now();
-    let mut session = model.session().map_err(|e| e.to_string())?;
-    session.feed(&prompt).map_err(|e| e.to_string())?;
-    let mut sampler = Sampler::new(SamplerOptions::greedy()).map_err(|e| e.to_string())?;
-    let request = Request { max_tokens: Some(TOKENS), ignore_end: true, ..Request::default() };
-    let generation = session.generate(&mut sampler, &request).map_err(|e| e.to_string())?;
-    let pieces: Result<Vec<_>, _> = generation.collect();
-    let tokens = pieces.map_err(|e| e.to_string())?.iter().filter(|piece| piece.token.is_some()).count();
+    let (tokens, finite) = write().map_err(|e| e.to_string())?;
     let generate = start.elapsed();
-    match session.logits().iter().all(|x| x.is_finite()) {
+    match finite {
         true => Ok(Trial { load, tokens, generate }),
         false => Err("its results are not numbers".into()),
     }

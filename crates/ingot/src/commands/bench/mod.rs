@@ -10,6 +10,7 @@ use crate::cli::BenchArgs;
 use crate::device;
 use crate::failure::{Failure, Result};
 use crate::models::Place;
+use ingot::{DeviceKind, ExecutorKind};
 use measure::{Bench, Writing};
 use profile::Kernel;
 use report::Report;
@@ -26,7 +27,7 @@ pub fn run(args: &BenchArgs) -> Result {
     let start = Instant::now();
     let bare = device::open(&args.engine, |options| Bare::open(&source, options))?;
     let load = start.elapsed();
-    if (args.submit || args.profile) && !matches!(bare.executor, ingot::ExecutorKind::Gpu(_)) {
+    if (args.submit || args.profile) && !matches!(bare.executor, ExecutorKind::Gpu(_)) {
         return Err(Failure::usage("--submit and --profile look at a GPU, and the processor computes")
             .hint("--device names a GPU, `ingot doctor` shows what there is"));
     }
@@ -62,10 +63,14 @@ fn measure(args: &BenchArgs, bare: Bare, name: String, load: Duration) -> Result
     }
     let state_bytes = bench.state_bytes(tokens);
     let bare = bench.bare();
-    let (gpu, copy_bandwidth) = match bare.machine.gpu() {
-        Some(gpu) => (Some(gpu.info().clone()), Some(gpu.copy_bandwidth().map_err(ingot::Error::from)?)),
-        None => (None, None),
-    };
+    let (mut gpu, mut copy_bandwidth) = (None, None);
+    if let Some(device) = bare.machine.gpu() {
+        gpu = Some(device.info().clone());
+        // The simulator's memory is as slow as its checks; that would say nothing.
+        if bare.executor != ExecutorKind::Gpu(DeviceKind::Sim) {
+            copy_bandwidth = Some(device.copy_bandwidth().map_err(ingot::Error::from)?);
+        }
+    }
     Ok(Report {
         name,
         info: bare.info.clone(),
