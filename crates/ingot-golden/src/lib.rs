@@ -12,7 +12,7 @@ pub use feed::{Feeder, argmax};
 
 use ingot_format::{Gguf, GgufWriter, ModelFile};
 use ingot_models::Model;
-use ingot_plan::Precision;
+use ingot_plan::{Executor, Place, Precision};
 use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -95,6 +95,47 @@ impl Golden {
             file = ModelFile::Gguf(without(gguf, "llama.attention.sliding_window"));
         }
         Model::load(&file, precision).unwrap_or_else(|e| panic!("{}: {e}", self.name))
+    }
+}
+
+/// How an executor does on a golden file.
+impl Golden {
+    /// Feeds the prompt in pieces of `chunk` tokens to a fresh executor and goes on
+    /// greedily as far as the margins decide; how far the prompt's logits are off.
+    ///
+    /// # Panics
+    /// If the greedy text is another, or the executor fails.
+    pub fn check<E: Executor + ?Sized>(&self, executor: &mut E, chunk: usize) -> Difference {
+        let mut feeder = Feeder::new(executor);
+        let logits = feeder.feed(&self.prompt, chunk);
+        let d = compare(&logits, &self.logits);
+        let decided = self.margins.iter().take_while(|m| **m > 2.0 * d.max_abs).count();
+        assert_eq!(feeder.greedy(&logits, decided), self.greedy[..decided], "{}", self.name);
+        d
+    }
+
+    /// The same for the recurrent state after the prompt, if there is one.
+    ///
+    /// # Panics
+    /// If the executor fails.
+    pub fn check_state<E: Executor + ?Sized>(&self, executor: &mut E, chunk: usize) -> Option<Difference> {
+        let expected = self.state.as_ref()?;
+        Feeder::new(executor).feed(&self.prompt, chunk);
+        let bytes = executor.read(Place::Slot(0)).expect("slot 0");
+        let state: Vec<f32> = bytes.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
+        Some(compare(&state, expected))
+    }
+
+    /// With activations in 8 bits: the error is small, and where llama.cpp's is known
+    /// not much above it. True if it is known.
+    ///
+    /// # Panics
+    /// If the error is larger.
+    pub fn check_eight_bits(&self, d: Difference) -> bool {
+        assert!(d.rel_rms < 0.08, "{}: {d:?}", self.name);
+        let Some(peer) = self.peer_rel_rms else { return false };
+        assert!(d.rel_rms <= peer * 4.0 / 3.0, "{}: {d:?}, llama.cpp {peer}", self.name);
+        true
     }
 }
 

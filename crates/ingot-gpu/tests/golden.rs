@@ -5,20 +5,13 @@ mod common;
 
 use common::executor;
 use ingot_format::DType;
-use ingot_golden::{Difference, Feeder, Golden, compare};
+use ingot_golden::{Difference, Feeder, Golden};
 use ingot_gpu::GpuOptions;
-use ingot_plan::{PAGE, Place, Precision, Sequence, Step};
+use ingot_plan::{PAGE, Precision, Sequence, Step};
 
 /// Runs a golden file; checks the greedy text as far as the margins decide it.
 fn run(golden: &Golden, precision: Precision, options: &GpuOptions) -> Difference {
-    let mut executor = executor(golden.load(precision), options);
-    let mut feeder = Feeder::new(&mut *executor);
-    let logits = feeder.feed(&golden.prompt, 512);
-    let d = compare(&logits, &golden.logits);
-    let decided = golden.margins.iter().take_while(|m| **m > 2.0 * d.max_abs).count();
-    let greedy = feeder.greedy(&logits, decided);
-    assert_eq!(greedy, golden.greedy[..decided], "{}", golden.name);
-    d
+    golden.check(&mut *executor(golden.load(precision), options), 512)
 }
 
 #[test]
@@ -41,32 +34,22 @@ fn half_tiles_and_f16_cache() {
 /// that all of it goes through them. The error may not be much above llama.cpp's.
 #[test]
 fn eight_bit_activations() {
-    let mut compared = 0;
-    for golden in Golden::all() {
+    let compared = |golden: &&Golden| {
         let mut executor = executor(golden.load(Precision::Q8), &GpuOptions::default());
-        let logits = Feeder::new(&mut *executor).feed(&golden.prompt, 1);
-        let d = compare(&logits, &golden.logits);
-        assert!(d.rel_rms < 0.08, "{}: {d:?}", golden.name);
-        if let Some(peer) = golden.peer_rel_rms {
-            assert!(d.rel_rms <= peer * 4.0 / 3.0, "{}: {d:?}, llama.cpp {peer}", golden.name);
-            compared += 1;
-        }
-    }
+        golden.check_eight_bits(golden.check(&mut *executor, 1))
+    };
+    let compared = Golden::all().iter().filter(compared).count();
     assert!(compared >= 35, "only {compared} files compared with llama.cpp");
 }
 
 #[test]
 fn recurrent_state() {
+    let exact = GpuOptions { cache: DType::F32, exact: true };
     let mut compared = 0;
-    for golden in Golden::all() {
-        let Some(expected) = &golden.state else { continue };
+    for golden in Golden::all().iter().filter(|g| g.state.is_some()) {
         for chunk in [1, 7, 64] {
-            let mut executor =
-                executor(golden.load(Precision::F32), &GpuOptions { cache: DType::F32, exact: true });
-            Feeder::new(&mut *executor).feed(&golden.prompt, chunk);
-            let bytes = executor.read(Place::Slot(0)).unwrap();
-            let state: Vec<f32> = bytes.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
-            let d = compare(&state, expected);
+            let mut executor = executor(golden.load(Precision::F32), &exact);
+            let d = golden.check_state(&mut *executor, chunk).expect("a state");
             assert!(d.max_abs < 1e-3, "{} in chunks of {chunk}: {d:?}", golden.name);
             compared += 1;
         }

@@ -148,6 +148,9 @@ fn build(compiler: &Compiler, kernel: &str, key: &str, text: &str) -> Result<Com
             let failed = steps.into_iter().find(|output| !output.status.success());
             match failed {
                 None => fs::rename(&library, &path).map(|()| None),
+                Some(output) if output.stderr.is_empty() => {
+                    Err(io::Error::other(format!("{} ended with {}", compiler.program, output.status)))
+                }
                 Some(output) => Ok(Some(String::from_utf8_lossy(&output.stderr).into_owned())),
             }
         })
