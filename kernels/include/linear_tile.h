@@ -19,9 +19,9 @@
 #endif
 #define DEPTH PACKED_STEP
 // A simdgroup's part of the tile; two of them share the tokens.
-#define WARP_R 32
-#define WARP_T (TILE_T / 2)
-#define SIMDGROUPS (2 * TILE_R / WARP_R)
+#define SIMDGROUP_R 32
+#define SIMDGROUP_T (TILE_T / 2)
+#define SIMDGROUPS (2 * TILE_R / SIMDGROUP_R)
 #define THREADS (32 * SIMDGROUPS)
 // For NVIDIA's compiler, which gives each thread as many registers as that leaves.
 #define INGOT_THREADS THREADS
@@ -29,8 +29,8 @@
 #define COLUMNS (DEPTH / 8) // of a tile, times eight
 #define PAIR ((TILE_T + TILE_R) * DEPTH) // values of a pair of tiles
 #define TILES_SIZE (STAGES * PAIR * TILE_BYTES / 16)
-#define SUMS_T (WARP_T / 16) // matrices of 16 by 16
-#define SUMS_R (WARP_R / 16)
+#define SUMS_T (SIMDGROUP_T / 16) // matrices of 16 by 16
+#define SUMS_R (SIMDGROUP_R / 16)
 #define SUMS (SUMS_T * SUMS_R)
 
 // Bits of Part::how; the twin is crates/ingot-gpu/src/launches/linear_tile.rs.
@@ -198,8 +198,8 @@ struct Fragments {
 inline void find_fragments(thread Fragments& f, threadgroup const tile_t* tiles, thread const Place& at) {
 #pragma unroll
     for (uint k = 0; k < COLUMNS / 2; k++) {
-        f.x[k] = tile_at_a(tiles + at.simdgroup % 2 * WARP_T * DEPTH, 2 * k, COLUMNS, at.lane);
-        f.w[k] = tile_at_b(tiles + (TILE_T + at.simdgroup / 2 * WARP_R) * DEPTH, 2 * k, COLUMNS, at.lane);
+        f.x[k] = tile_at_a(tiles + at.simdgroup % 2 * SIMDGROUP_T * DEPTH, 2 * k, COLUMNS, at.lane);
+        f.w[k] = tile_at_b(tiles + (TILE_T + at.simdgroup / 2 * SIMDGROUP_R) * DEPTH, 2 * k, COLUMNS, at.lane);
     }
 }
 
@@ -298,17 +298,17 @@ inline float4 load_some(device const float* p, ulong at, uint have, bool aligned
 /// these come before the first store, which they might otherwise have to wait for.
 inline void finish(thread const Part& part, thread const Place& at, uint tokens, device const float* residual,
                    threadgroup float* staging, thread const TileC* sums) {
-    const uint stride = WARP_R + 8, lanes = WARP_R / 4, each = 32 / lanes; // lanes of a token, tokens at a time
+    const uint stride = SIMDGROUP_R + 8, lanes = SIMDGROUP_R / 4, each = 32 / lanes; // lanes of a token, tokens at a time
     threadgroup float* own = staging + at.simdgroup * 16 * stride;
-    const uint column = at.lane % lanes * 4, row = at.row + at.simdgroup / 2 * WARP_R + column;
-    const uint first = at.token + at.simdgroup % 2 * WARP_T;
+    const uint column = at.lane % lanes * 4, row = at.row + at.simdgroup / 2 * SIMDGROUP_R + column;
+    const uint first = at.token + at.simdgroup % 2 * SIMDGROUP_T;
     const bool aligned = part.rows % 4 == 0;
     const uint have = row < part.rows ? min(part.rows - row, 4u) : 0; // rows of this lane
     const bool adds = (part.how & HOW_RESIDUAL) != 0;
     const float4 bias = load_some(part.bias, row, part.how & HOW_BIAS ? have : 0, true);
-    float factors[(WARP_T + 31) / 32];
+    float factors[(SIMDGROUP_T + 31) / 32];
 #pragma unroll
-    for (uint i = 0; i < (WARP_T + 31) / 32; i++) factors[i] = token_factor(part, first + 32 * i + at.lane, tokens);
+    for (uint i = 0; i < (SIMDGROUP_T + 31) / 32; i++) factors[i] = token_factor(part, first + 32 * i + at.lane, tokens);
 #pragma unroll
     for (uint t = 0; t < SUMS_T; t++) {
         float4 other[16 / each];
