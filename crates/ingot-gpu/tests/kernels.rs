@@ -94,8 +94,6 @@ fn most(kernel: &str) -> usize {
         "rope_store" => 2,
         // The sizes of tiles.
         "linear_tile" => 4,
-        // The threadgroups that share a matrix are fewer where more rows need it.
-        "linear_vec" | "experts_up" | "experts_down" => 32,
         _ => 1,
     }
 }

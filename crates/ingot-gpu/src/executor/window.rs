@@ -176,7 +176,7 @@ impl Watch {
             if self.next > before {
                 last = Instant::now();
             }
-            std::hint::spin_loop();
+            std::thread::yield_now();
         }
     }
 
