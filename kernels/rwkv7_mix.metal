@@ -9,9 +9,9 @@
 //   y       = group_norm(S r) * weight + bias
 //   out     = (y + (sum r key r_k) v) * g
 //
-// r, w, k, v, a, g, v_first, by, out, v_out: [T, HEADS * HEAD]; k_k, k_a, r_k,
+// r, w, k, v, a, g, v_first, by, out: [T, HEADS * HEAD]; k_k, k_a, r_k,
 // weight, bias: [HEADS * HEAD]; state: [slots][HEADS][HEAD][HEAD], value channel
-// by key channel. With V_OUT the blended v is stored too. Everything in f32.
+// by key channel. Everything in f32.
 //
 // Grid: heads x sequences. Threads: 4 * HEAD, see include/rwkv7.h. Rows go through
 // threadgroup memory in batches: simdgroup i prepares row i of a batch and finishes
@@ -20,15 +20,12 @@
 //
 // References: crates/ingot-plan/src/ops/{blend,rwkv_keys,wkv7,layer_norm,bonus}.rs
 //
-// variants: BLEND=1; CHUNKS=1 BLEND=1 V_OUT=1; CHUNKS=2; CHUNKS=8 BLEND=1; CHUNKS=16
+// variants: BLEND=1; CHUNKS=1 BLEND=1; CHUNKS=2; CHUNKS=8 BLEND=1; CHUNKS=16
 #include "rwkv7.h"
 #include "step.h"
 
 #ifndef BLEND
 #define BLEND 0
-#endif
-#ifndef V_OUT
-#define V_OUT 0
 #endif
 
 constant uint HEADS [[function_constant(0)]];
@@ -73,7 +70,6 @@ kernel void rwkv7_mix(device const float* r [[buffer(0)]],
                       device const uint* step [[buffer(13)]],
                       device float* state [[buffer(14)]],
                       device float* out [[buffer(15)]],
-                      device float* v_out [[buffer(16)]],
                       uint3 group [[threadgroup_position_in_grid]],
                       uint lane [[thread_index_in_simdgroup]],
                       uint simdgroup [[simdgroup_index_in_threadgroup]]) {
@@ -119,9 +115,6 @@ kernel void rwkv7_mix(device const float* r [[buffer(0)]],
             vector_store(key, vectors + VECTOR_AT(V_KEY, simdgroup), lane);
             vector_store(next.r, vectors + VECTOR_AT(V_R, simdgroup), lane);
             vector_store(next.v, vectors + VECTOR_AT(V_V, simdgroup), lane);
-            if (V_OUT) {
-                head_store(next.v, v_out + first + ulong(row) * (HEADS * HEAD), lane, HEAD);
-            }
         }
         FETCH(begin + batch);
         threadgroup_barrier(mem_flags::mem_threadgroup);

@@ -138,7 +138,7 @@ impl Session {
         })
     }
 
-    /// Makes this session a second one with the past of `other`, of the same model.
+    /// Takes over the past of `other`, which is of the same model.
     pub(crate) fn become_like(&mut self, other: &Self) -> Result<()> {
         self.model.runtime().assign(&other.lease, &mut self.lease)?;
         self.tokens.clone_from(&other.tokens);

@@ -78,20 +78,20 @@ pub fn devices() -> Vec<Found> {
     }];
     #[cfg(not(target_os = "macos"))]
     let found = match cuda::list() {
-        Ok(all) => all.into_iter().enumerate().map(|(n, info)| Ok((DeviceKind::Cuda(n), info))).collect(),
+        Ok(all) => all.into_iter().map(|(n, info)| Ok((DeviceKind::Cuda(n), info))).collect(),
         Err(e) => vec![Err(("cuda", e))],
     };
     found
 }
 
-/// What a device is, without keeping it.
+/// What a device is. An NVIDIA GPU is not opened for that, which takes a while.
 pub fn probe(kind: DeviceKind) -> Result<Info, DeviceError> {
     match kind {
         DeviceKind::Sim => Ok(SimDevice::new()?.info().clone()),
         #[cfg(target_os = "macos")]
         DeviceKind::Metal => Ok(Metal::open()?.info().clone()),
         #[cfg(not(target_os = "macos"))]
-        DeviceKind::Cuda(n) => Ok(CudaDevice::open(n)?.info().clone()),
+        DeviceKind::Cuda(n) => cuda::info(n),
         other => Err(absent(other)),
     }
 }

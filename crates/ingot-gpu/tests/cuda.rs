@@ -63,7 +63,7 @@ fn a_machine_without_gpu_says_so() {
         (_, Ok(device)) => panic!("there cannot be so many: {:?}", device.info()),
         (Ok(all), Err(DeviceError::Unavailable(why))) => {
             assert!(
-                !all.is_empty() && all.iter().all(|info| info.kind == "cuda" && info.memory > 0),
+                !all.is_empty() && all.iter().all(|(_, info)| info.kind == "cuda" && info.memory > 0),
                 "{all:?}"
             );
             assert!(why.contains("none has number"), "{why}");

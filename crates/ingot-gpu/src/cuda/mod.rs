@@ -48,10 +48,15 @@ pub struct CudaDevice {
     context: Arc<Context>,
 }
 
-/// All NVIDIA GPUs; `memory` is all that each has. Those that are too old are left out,
-/// unless all are, which is an error, as is that there are none.
-pub fn list() -> Result<Vec<Info>, DeviceError> {
-    let found = (0..driver::count()?).map(|number| driver::device(number).and_then(|(d, _)| driver::info(d)));
+/// What the GPU of this number is, without opening it; `memory` is all that it has.
+pub fn info(number: usize) -> Result<Info, DeviceError> {
+    driver::info(driver::device(number)?.0)
+}
+
+/// All NVIDIA GPUs with their numbers. Those that are too old are left out, unless all
+/// are, which is an error, as is that there are none.
+pub fn list() -> Result<Vec<(usize, Info)>, DeviceError> {
+    let found = (0..driver::count()?).map(|number| Ok((number, info(number)?)));
     let (good, bad): (Vec<_>, Vec<_>) = found.partition(Result::is_ok);
     match bad.into_iter().next() {
         Some(Err(error)) if good.is_empty() => Err(error),

@@ -19,22 +19,16 @@ pub struct Mix<'a> {
     pub norm: &'a LayerNorm,
     /// Bonus and gate.
     pub bonus: &'a Bonus,
-    /// Where the blended value goes if somebody else reads it.
-    pub v_out: Option<What>,
 }
 
 /// The launch for all heads and sequences.
 ///
 /// # Panics
-/// If the heads are not [supported](rwkv7::supports), or a value that is not
-/// blended is asked for.
+/// If the heads are not [supported](rwkv7::supports).
 pub fn rwkv7_mix(plan: &Plan, shape: &Shape, m: &Mix) -> Launch {
-    assert!(m.blend.is_some() || m.v_out.is_none(), "rwkv7_mix: nothing to store");
     let (width, heads) = (plan.buffer(m.bonus.out).width, m.wkv.heads);
-    let kernel = rwkv7::kernel("rwkv7_mix", width, heads)
-        .option("BLEND", m.blend.is_some())
-        .option("V_OUT", m.v_out.is_some())
-        .float("EPS", m.norm.eps);
+    let kernel =
+        rwkv7::kernel("rwkv7_mix", width, heads).option("BLEND", m.blend.is_some()).float("EPS", m.norm.eps);
     let v = m.blend.map_or(m.wkv.v, |b| b.from);
     let blended = [m.blend.map(|b| b.to), m.blend.map(|b| b.by)];
     let buffers = [m.wkv.r, m.keys.w, m.keys.k, v, m.keys.a, m.bonus.g].map(Some);
@@ -46,7 +40,6 @@ pub fn rwkv7_mix(plan: &Plan, shape: &Shape, m: &Mix) -> Launch {
         Operand::read(What::Step),
         Operand::update(m.wkv.state.into()),
         Operand::write(m.bonus.out.into()),
-        m.v_out.map_or(Operand::absent(), Operand::write),
     ]);
     let grid = [heads as u32, shape.sequences as u32, 1];
     Launch { kernel, operands, grid, threads: rwkv7::threads(width / heads) }

@@ -156,7 +156,7 @@ impl<'a> Emitter<'_, 'a> {
             }
             Fused::Mix { blend, keys, wkv, norm, bonus } => {
                 self.check_recurrent_head(wkv.r, wkv.heads)?;
-                let mix = l::rwkv7_mix::Mix { blend: *blend, keys, wkv, norm, bonus, v_out: None };
+                let mix = l::rwkv7_mix::Mix { blend: *blend, keys, wkv, norm, bonus };
                 let launch = l::rwkv7_mix::rwkv7_mix(self.plan, self.shape, &mix);
                 self.push(&ops, launch);
             }
