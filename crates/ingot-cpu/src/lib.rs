@@ -17,6 +17,7 @@ mod blocks;
 mod executor;
 mod isa;
 mod linear;
+mod packed;
 mod pool;
 mod q8;
 mod shared;

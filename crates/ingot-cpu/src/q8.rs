@@ -2,7 +2,7 @@
 //!
 //! One format serves every quantized weight type: groups of 32 with an f32
 //! scale, and the sums by which offsets and minima of the weights are taken
-//! out. The sums are integers below 2^24 and so exact as floats.
+//! out.
 
 use crate::simd::{LANES, Simd};
 
@@ -14,10 +14,10 @@ pub(crate) struct Q8 {
     pub(crate) q: [i32; 8],
     /// What one step is worth.
     pub(crate) scale: f32,
-    /// Sum of all q.
-    pub(crate) sum: f32,
-    /// Sums of the first and the last sixteen.
-    pub(crate) half_sums: [f32; 2],
+    /// Sums of the first and the last sixteen q.
+    pub(crate) half_sums: [i32; 2],
+    /// Sum of all values: `scale` times all q.
+    pub(crate) total: f32,
 }
 
 /// Below this the largest value's inverse overflows; such a group is zero.
@@ -39,14 +39,15 @@ pub(crate) fn quantize<S: Simd>(s: S, x: &[f32], out: &mut [Q8]) {
             out.q[i] = i32::from_le_bytes(words_a[i].map(|b| b as u8));
             out.q[i + 4] = i32::from_le_bytes(words_b[i].map(|b| b as u8));
         }
-        (out.scale, out.sum, out.half_sums) = (scale, sum_a + sum_b, [sum_a, sum_b]);
+        (out.scale, out.half_sums, out.total) = (scale, [sum_a, sum_b], scale * (sum_a + sum_b) as f32);
     }
 }
 
 #[inline(always)]
-fn round<S: Simd>(s: S, x: S::F, inverse: f32) -> ([i8; LANES], f32) {
+fn round<S: Simd>(s: S, x: S::F, inverse: f32) -> ([i8; LANES], i32) {
     let q = s.to_i32(s.mul(x, s.splat_f(inverse)));
     let mut bytes = [0; LANES];
     s.store_low_bytes(q, &mut bytes);
-    (bytes, s.sum(s.to_f(q)))
+    // Exact: integers far below 2^24.
+    (bytes, s.sum(s.to_f(q)) as i32)
 }

@@ -89,8 +89,11 @@ impl Setup {
             ExecutorKind::Reference => Ok(Machine::Reference(Box::new(Reference::new(plan, weights)))),
             ExecutorKind::Cpu => {
                 let (threads, cache_type) = (self.threads, self.cache);
-                let options = CpuOptions { threads, cache_type, ..CpuOptions::default() };
-                Ok(Machine::Cpu(Box::new(CpuExecutor::new(plan, weights, &options)?)))
+                // A file's pages that are in memory count as available.
+                let bytes: u64 = weights.iter().map(|w| w.data().len() as u64).sum();
+                let pack = bytes < available_memory();
+                let options = CpuOptions { threads, cache_type, pack, ..CpuOptions::default() };
+                Ok(Machine::Cpu(Box::new(CpuExecutor::open(plan, weights, &options, progress)?)))
             }
             ExecutorKind::Gpu(device) => {
                 let options = GpuOptions { cache: self.cache, exact: self.exact };

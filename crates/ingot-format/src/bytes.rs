@@ -55,6 +55,14 @@ impl Bytes {
         matches!(self.owner, Owner::Mapped(_))
     }
 
+    /// Tells the system that these bytes of a mapped file are not needed in memory
+    /// for now. They are read from the file again when somebody looks.
+    pub fn forget_pages(&self) {
+        if let Owner::Mapped(mapping) = &self.owner {
+            mapping.forget_pages(self.range.clone());
+        }
+    }
+
     fn owned(&self) -> &[u8] {
         match &self.owner {
             Owner::Static(bytes) => bytes,

@@ -14,9 +14,11 @@
 
 mod guard;
 
-use std::{fs, path::Path};
+use std::{fs, ops::Range, path::Path};
 
 use memmap2::Mmap;
+#[cfg(unix)]
+use memmap2::UncheckedAdvice;
 
 use crate::{Bytes, Error, Result};
 
@@ -58,6 +60,16 @@ impl Mapping {
     pub(crate) fn is_intact(&self) -> bool {
         self.guard.is_intact()
     }
+
+    /// Gives a range's pages back to the system.
+    pub(crate) fn forget_pages(&self, range: Range<usize>) {
+        // SAFETY: nobody writes to the map, so all that goes away can be read again:
+        // from the file, or as zeros where the guard has put zeros.
+        #[cfg(unix)]
+        let _ = unsafe { self.map.unchecked_advise_range(UncheckedAdvice::DontNeed, range.start, range.len()) };
+        #[cfg(not(unix))]
+        let _ = range;
+    }
 }
 
 #[cfg(test)]
@@ -78,6 +90,20 @@ mod tests {
         let error = map_file(&empty).unwrap_err().to_string();
         fs::remove_file(&empty).unwrap();
         assert!(error.contains("is empty"), "{error}");
+    }
+
+    #[test]
+    fn forgotten_pages_come_back() {
+        let path = std::env::temp_dir().join(format!("ingot-forgotten-{}", std::process::id()));
+        let data: Vec<u8> = (0..300_000u32).map(|i| (i / 7) as u8).collect();
+        fs::write(&path, &data).unwrap();
+        let bytes = map_file(&path).unwrap();
+        assert_eq!(bytes[..], data[..]);
+        bytes.slice(5000..200_001).unwrap().forget_pages();
+        bytes.slice(7..7).unwrap().forget_pages();
+        assert_eq!(bytes[..], data[..]);
+        assert!(bytes.is_intact());
+        fs::remove_file(&path).unwrap();
     }
 
     #[cfg(unix)]

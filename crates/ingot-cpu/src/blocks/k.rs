@@ -1,9 +1,9 @@
 //! The types with blocks of 256 values, whose scales are themselves quantized.
 
 use super::{
-    Affine, AffineHalves, Block, CenteredHalves, Group, Sink, bit_field, byte, gather8, nibbles, signed_byte,
+    Affine, AffineHalves, Block, CenteredHalves, Group, Sink, bit_field, byte, words8, nibbles, signed_byte,
 };
-use crate::simd::{Rows, Simd};
+use crate::simd::{Simd, Tile};
 
 /// `u4 scale, min [16]; u2 q[256]; f16 d, m`: d scale q - m min
 pub(crate) struct Q2K;
@@ -27,11 +27,11 @@ struct SixBits<S: Simd> {
 
 impl<S: Simd> SixBits<S> {
     /// # Safety
-    /// `rows` have sixteen bytes.
+    /// The rows have sixteen bytes.
     #[inline(always)]
-    unsafe fn read(s: S, rows: Rows) -> Self {
+    unsafe fn read(s: S, tile: impl Tile) -> Self {
         // SAFETY: by the caller's promise.
-        let [dm, a, b, c] = unsafe { s.gather4(rows, 0) };
+        let [dm, a, b, c] = unsafe { tile.words(s, 0) };
         // Groups 0..4 lie in the low six bits of `a` and `b`; 4..8 have their low
         // nibbles in `c` and the rest in the top two bits of `a` and `b`.
         let six = s.splat_u8(0x3f);
@@ -61,12 +61,12 @@ impl Block for Q4K {
     const GROUPS: usize = 8;
 
     #[inline(always)]
-    unsafe fn unpack<S: Simd>(s: S, rows: Rows, sink: &mut impl Sink<S>) {
+    unsafe fn unpack<S: Simd>(s: S, tile: impl Tile, sink: &mut impl Sink<S>) {
         // SAFETY: offsets below 144.
-        let bits = unsafe { SixBits::read(s, rows) };
+        let bits = unsafe { SixBits::read(s, tile) };
         for pair in 0..4 {
             // SAFETY: as above.
-            let packed = unsafe { gather8(s, rows, 16 + 32 * pair) };
+            let packed = unsafe { words8(s, tile, 16 + 32 * pair) };
             let (scale, min) = bits.group(s, 2 * pair);
             sink.put(Group { q: nibbles(s, packed, 0), scale, min });
             let (scale, min) = bits.group(s, 2 * pair + 1);
@@ -81,12 +81,12 @@ impl Block for Q5K {
     const GROUPS: usize = 8;
 
     #[inline(always)]
-    unsafe fn unpack<S: Simd>(s: S, rows: Rows, sink: &mut impl Sink<S>) {
+    unsafe fn unpack<S: Simd>(s: S, tile: impl Tile, sink: &mut impl Sink<S>) {
         // SAFETY: offsets below 176.
-        let (bits, mut high) = unsafe { (SixBits::read(s, rows), gather8(s, rows, 16)) };
+        let (bits, mut high) = unsafe { (SixBits::read(s, tile), words8(s, tile, 16)) };
         for pair in 0..4 {
             // SAFETY: as above.
-            let packed = unsafe { gather8(s, rows, 48 + 32 * pair) };
+            let packed = unsafe { words8(s, tile, 48 + 32 * pair) };
             for half in 0..2 {
                 let mut q = nibbles(s, packed, 4 * half as u32);
                 for (q, high) in q.iter_mut().zip(&mut high) {
@@ -104,17 +104,17 @@ impl Block for Q6K {
     type Kind = CenteredHalves;
     const BYTES: usize = 210;
     const GROUPS: usize = 8;
-    const OFFSET: f32 = 32.0;
+    const OFFSET: i32 = 32;
 
     #[inline(always)]
-    unsafe fn unpack<S: Simd>(s: S, rows: Rows, sink: &mut impl Sink<S>) {
+    unsafe fn unpack<S: Simd>(s: S, tile: impl Tile, sink: &mut impl Sink<S>) {
         // SAFETY: offsets below 210.
-        let (d, scales) = unsafe { (s.high_f16(s.gather(rows, 206)), s.gather4(rows, 192)) };
+        let (d, scales) = unsafe { (tile.half(s, 208), tile.words(s, 192)) };
         for half in 0..2 {
             // SAFETY: as above.
             let (low, mut high) = unsafe {
                 let low = 64 * half;
-                ([gather8(s, rows, low), gather8(s, rows, low + 32)], gather8(s, rows, 128 + 32 * half))
+                ([words8(s, tile, low), words8(s, tile, low + 32)], words8(s, tile, 128 + 32 * half))
             };
             for g in 0..4 {
                 let mut q = nibbles(s, low[g % 2], 4 * (g as u32 / 2));
@@ -134,14 +134,14 @@ impl Block for Q3K {
     type Kind = CenteredHalves;
     const BYTES: usize = 110;
     const GROUPS: usize = 8;
-    const OFFSET: f32 = 4.0;
+    const OFFSET: i32 = 4;
 
     #[inline(always)]
-    unsafe fn unpack<S: Simd>(s: S, rows: Rows, sink: &mut impl Sink<S>) {
+    unsafe fn unpack<S: Simd>(s: S, tile: impl Tile, sink: &mut impl Sink<S>) {
         // SAFETY: offsets below 110.
-        let (d, mut high) = unsafe { (s.high_f16(s.gather(rows, 106)), gather8(s, rows, 0)) };
+        let (d, mut high) = unsafe { (tile.half(s, 108), words8(s, tile, 0)) };
         // SAFETY: as above.
-        let (a, b, c) = unsafe { (s.gather(rows, 96), s.gather(rows, 100), s.gather(rows, 104)) };
+        let (a, b, c) = unsafe { (tile.word(s, 96), tile.word(s, 100), tile.word(s, 104)) };
         // Scales 0..4 and 4..8 in the low nibbles of `a` and `b`, 8..12 and 12..16
         // in the high ones; their top two bits in `c`, in the same order.
         let join = |low, shift| {
@@ -151,7 +151,7 @@ impl Block for Q3K {
         let scales = [join(a, 0), join(b, 2), join(a, 4), join(b, 6)];
         for half in 0..2 {
             // SAFETY: as above.
-            let packed = unsafe { gather8(s, rows, 32 + 32 * half) };
+            let packed = unsafe { words8(s, tile, 32 + 32 * half) };
             for g in 0..4 {
                 let mut q = bit_field(s, packed, 2 * g as u32, 3);
                 for (q, high) in q.iter_mut().zip(&mut high) {
@@ -175,13 +175,13 @@ impl Block for Q2K {
     const GROUPS: usize = 8;
 
     #[inline(always)]
-    unsafe fn unpack<S: Simd>(s: S, rows: Rows, sink: &mut impl Sink<S>) {
+    unsafe fn unpack<S: Simd>(s: S, tile: impl Tile, sink: &mut impl Sink<S>) {
         // SAFETY: offsets below 84.
-        let (dm, scales) = unsafe { (s.gather(rows, 80), s.gather4(rows, 0)) };
+        let (dm, scales) = unsafe { (tile.word(s, 80), tile.words(s, 0)) };
         let (d, m) = (s.low_f16(dm), s.high_f16(dm));
         for half in 0..2 {
             // SAFETY: as above.
-            let packed = unsafe { gather8(s, rows, 16 + 32 * half) };
+            let packed = unsafe { words8(s, tile, 16 + 32 * half) };
             for g in 0..4 {
                 let word = scales[2 * half + g / 2];
                 let bits = |i, shift| s.and(s.shr(word, 8 * (2 * (g as u32 % 2) + i) + shift), s.splat(15));

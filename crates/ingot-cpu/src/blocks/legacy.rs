@@ -1,7 +1,7 @@
 //! The types with one scale for 32 values.
 
-use super::{Affine, Block, Centered, Group, Kind, Signed, Sink, gather8, join, nibbles};
-use crate::simd::{Rows, Simd};
+use super::{Affine, Block, Centered, Group, Kind, Signed, Sink, words8, join, nibbles};
+use crate::simd::{Simd, Tile};
 
 /// `f16 d; i8 q[32]`: d q
 pub(crate) struct Q8_0;
@@ -17,62 +17,69 @@ pub(crate) struct Q5_1;
 impl Block for Q8_0 {
     type Kind = Signed;
     const BYTES: usize = 34;
+    const HEAD: usize = 2;
     const GROUPS: usize = 1;
 
     #[inline(always)]
-    unsafe fn unpack<S: Simd>(s: S, rows: Rows, sink: &mut impl Sink<S>) {
+    unsafe fn unpack<S: Simd>(s: S, tile: impl Tile, sink: &mut impl Sink<S>) {
         // SAFETY: offsets below 34.
-        let (d, mut q) = unsafe { (s.gather(rows, 0), gather8(s, rows, 2)) };
+        let (d, mut q) = unsafe { (tile.half(s, 0), words8(s, tile, 2)) };
         for q in &mut q {
             *q = s.signed(*q);
         }
         let zero = s.splat_f(0.0);
-        sink.put(Group { q, scale: [s.low_f16(d); 2], min: [zero; 2] });
+        sink.put(Group { q, scale: [d; 2], min: [zero; 2] });
     }
 }
 
 /// The four types with nibbles: columns 0..16 in the low ones, 16..32 in the
 /// high ones, a fifth bit apart.
 macro_rules! nibble_blocks {
-    ($($name:ident: $kind:ident, bytes $bytes:literal, offset $offset:literal, bits $bits:expr, nibbles $q:literal;)*) => {$(
+    ($($name:ident: $kind:ident, bytes $bytes:literal, head $head:literal, offset $offset:literal, bits $bits:expr, nibbles $q:literal;)*) => {$(
         impl Block for $name {
             type Kind = $kind;
             const BYTES: usize = $bytes;
             const GROUPS: usize = 1;
-            const OFFSET: f32 = $offset;
+            const HEAD: usize = $head;
+            const OFFSET: i32 = $offset;
 
             #[inline(always)]
-            unsafe fn unpack<S: Simd>(s: S, rows: Rows, sink: &mut impl Sink<S>) {
+            unsafe fn unpack<S: Simd>(s: S, tile: impl Tile, sink: &mut impl Sink<S>) {
                 // SAFETY: offsets below `BYTES`.
-                let (d, packed) = unsafe { (s.gather(rows, 0), s.gather4(rows, $q)) };
+                let packed = unsafe { tile.words(s, $q) };
                 let mut q = join(nibbles(s, packed, 0), nibbles(s, packed, 4));
                 let bits: Option<usize> = $bits;
                 if let Some(at) = bits {
                     // SAFETY: as above.
-                    add_fifth_bit(s, &mut q, unsafe { s.gather(rows, at) });
+                    add_fifth_bit(s, &mut q, unsafe { tile.word(s, at) });
                 }
                 let zero = s.splat_f(0.0);
-                let min = if $kind::MIN { s.sub(zero, s.high_f16(d)) } else { zero };
-                sink.put(Group { q, scale: [s.low_f16(d); 2], min: [min; 2] });
+                let (scale, min) = if $kind::MIN {
+                    // SAFETY: as above.
+                    let both = unsafe { tile.word(s, 0) };
+                    (s.low_f16(both), s.sub(zero, s.high_f16(both)))
+                } else {
+                    // SAFETY: as above.
+                    (unsafe { tile.half(s, 0) }, zero)
+                };
+                sink.put(Group { q, scale: [scale; 2], min: [min; 2] });
             }
         }
     )*};
 }
 
 nibble_blocks! {
-    Q4_0: Centered, bytes 18, offset 8.0, bits None, nibbles 2;
-    Q4_1: Affine, bytes 20, offset 0.0, bits None, nibbles 4;
-    Q5_0: Centered, bytes 22, offset 16.0, bits Some(2), nibbles 6;
-    Q5_1: Affine, bytes 24, offset 0.0, bits Some(4), nibbles 8;
+    Q4_0: Centered, bytes 18, head 2, offset 8, bits None, nibbles 2;
+    Q4_1: Affine, bytes 20, head 0, offset 0, bits None, nibbles 4;
+    Q5_0: Centered, bytes 22, head 2, offset 16, bits Some(2), nibbles 6;
+    Q5_1: Affine, bytes 24, head 0, offset 0, bits Some(4), nibbles 8;
 }
 
 /// Adds 16 to the bytes of the columns whose bit of `bits` is set.
 #[inline(always)]
 fn add_fifth_bit<S: Simd>(s: S, q: &mut [S::V; 8], bits: S::V) {
     let masks = [s.splat(0x0804_0201), s.splat(0x8040_2010u32 as i32)];
-    let sixteen = s.splat_u8(16);
     for j in 0..8 {
-        let set = s.test(s.spread_byte(bits, j as u32 / 2), masks[j % 2]);
-        q[j] = s.or(q[j], s.and(set, sixteen));
+        q[j] = s.add_where(q[j], s.spread_byte(bits, j as u32 / 2), masks[j % 2], 16);
     }
 }

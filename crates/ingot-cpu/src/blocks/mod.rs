@@ -7,15 +7,17 @@
 //! Every type describes only where its bits are; what is done with them is
 //! written once, in [`crate::linear`].
 
+mod float;
 mod k;
 mod legacy;
 mod table;
 
+pub(crate) use float::{Bf16, F16, F32, Float};
 pub(crate) use k::{Q2K, Q3K, Q4K, Q5K, Q6K};
 pub(crate) use legacy::{Q4_0, Q4_1, Q5_0, Q5_1, Q8_0};
 pub(crate) use table::{Iq4Nl, Iq4Xs, Mxfp4};
 
-use crate::simd::{Rows, Simd};
+use crate::simd::{Simd, Tile};
 
 /// Columns of a group, for all types.
 pub(crate) const GROUP: usize = 32;
@@ -87,14 +89,16 @@ pub(crate) trait Block: 'static {
     const BYTES: usize;
     /// Groups in a block.
     const GROUPS: usize;
+    /// Bytes of the field before the first word, if there is one.
+    const HEAD: usize = 0;
     /// What is subtracted from a byte, if the kind is centered.
-    const OFFSET: f32 = 0.0;
+    const OFFSET: i32 = 0;
 
     /// Unpacks a block of each row, calling `sink` `GROUPS` times.
     ///
     /// # Safety
-    /// `rows` have `BYTES` bytes.
-    unsafe fn unpack<S: Simd>(s: S, rows: Rows, sink: &mut impl Sink<S>);
+    /// The rows have `BYTES` bytes.
+    unsafe fn unpack<S: Simd>(s: S, tile: impl Tile, sink: &mut impl Sink<S>);
 }
 
 /// The same four bits of every byte: the low (`shift` 0) or the high ones (4).
@@ -133,9 +137,9 @@ fn signed_byte<S: Simd>(s: S, v: S::V, j: u32) -> S::V {
 /// # Safety
 /// They are inside the rows.
 #[inline(always)]
-unsafe fn gather8<S: Simd>(s: S, rows: Rows, offset: usize) -> [S::V; 8] {
+unsafe fn words8<S: Simd>(s: S, tile: impl Tile, offset: usize) -> [S::V; 8] {
     // SAFETY: by the caller's promise.
-    unsafe { join(s.gather4(rows, offset), s.gather4(rows, offset + 16)) }
+    unsafe { join(tile.words(s, offset), tile.words(s, offset + 16)) }
 }
 
 /// `array::map` that is sure to be inlined into the function that enables the

@@ -1,7 +1,7 @@
 //! The types whose nibbles are indices of a table of small integers.
 
 use super::{Block, Group, Signed, Sink, join, nibbles};
-use crate::simd::{Rows, Simd};
+use crate::simd::{Simd, Tile};
 
 /// `f16 d; u4 q[32]`: d TABLE\[q]
 pub(crate) struct Iq4Nl;
@@ -19,9 +19,9 @@ const FP4: [i8; 16] = [0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12];
 /// # Safety
 /// Sixteen bytes at `offset` are inside the rows.
 #[inline(always)]
-unsafe fn look_up<S: Simd>(s: S, rows: Rows, offset: usize, table: &[i8; 16]) -> [S::V; 8] {
+unsafe fn look_up<S: Simd>(s: S, tile: impl Tile, offset: usize, table: &[i8; 16]) -> [S::V; 8] {
     // SAFETY: by the caller's promise.
-    let packed = unsafe { s.gather4(rows, offset) };
+    let packed = unsafe { tile.words(s, offset) };
     let table = table.map(|x| x as u8);
     let mut q = join(nibbles(s, packed, 0), nibbles(s, packed, 4));
     for q in &mut q {
@@ -33,26 +33,27 @@ unsafe fn look_up<S: Simd>(s: S, rows: Rows, offset: usize, table: &[i8; 16]) ->
 impl Block for Iq4Nl {
     type Kind = Signed;
     const BYTES: usize = 18;
+    const HEAD: usize = 2;
     const GROUPS: usize = 1;
 
     #[inline(always)]
-    unsafe fn unpack<S: Simd>(s: S, rows: Rows, sink: &mut impl Sink<S>) {
+    unsafe fn unpack<S: Simd>(s: S, tile: impl Tile, sink: &mut impl Sink<S>) {
         // SAFETY: offsets below 18.
-        let (d, q) = unsafe { (s.gather(rows, 0), look_up(s, rows, 2, &NONLINEAR)) };
-        sink.put(Group { q, scale: [s.low_f16(d); 2], min: [s.splat_f(0.0); 2] });
+        let (d, q) = unsafe { (tile.half(s, 0), look_up(s, tile, 2, &NONLINEAR)) };
+        sink.put(Group { q, scale: [d; 2], min: [s.splat_f(0.0); 2] });
     }
 }
 
 impl Block for Mxfp4 {
     type Kind = Signed;
     const BYTES: usize = 17;
+    const HEAD: usize = 1;
     const GROUPS: usize = 1;
 
     #[inline(always)]
-    unsafe fn unpack<S: Simd>(s: S, rows: Rows, sink: &mut impl Sink<S>) {
+    unsafe fn unpack<S: Simd>(s: S, tile: impl Tile, sink: &mut impl Sink<S>) {
         // SAFETY: offsets below 17.
-        let (e, q) = unsafe { (s.gather(rows, 0), look_up(s, rows, 1, &FP4)) };
-        let e = s.and(e, s.splat(0xff));
+        let (e, q) = unsafe { (tile.byte(s, 0), look_up(s, tile, 1, &FP4)) };
         // 2^(e - 128) has the exponent field e - 1; the two smallest are subnormal.
         let normal = s.shl(s.add_i32(e, s.splat(-1)), 23);
         let subnormal = s.shl(s.add_i32(s.min_i32(e, s.splat(1)), s.splat(1)), 21);
@@ -67,9 +68,9 @@ impl Block for Iq4Xs {
     const GROUPS: usize = 8;
 
     #[inline(always)]
-    unsafe fn unpack<S: Simd>(s: S, rows: Rows, sink: &mut impl Sink<S>) {
+    unsafe fn unpack<S: Simd>(s: S, tile: impl Tile, sink: &mut impl Sink<S>) {
         // SAFETY: offsets below 136.
-        let [head, mut low, ..] = unsafe { s.gather4(rows, 0) };
+        let [head, mut low, ..] = unsafe { tile.words(s, 0) };
         let d = s.low_f16(head);
         let mut high = s.shr(head, 16);
         for g in 0..8 {
@@ -77,7 +78,7 @@ impl Block for Iq4Xs {
             let scale = s.mul(d, s.to_f(s.add_i32(bits, s.splat(-32))));
             (low, high) = (s.shr(low, 4), s.shr(high, 2));
             // SAFETY: as above.
-            let q = unsafe { look_up(s, rows, 8 + 16 * g, &NONLINEAR) };
+            let q = unsafe { look_up(s, tile, 8 + 16 * g, &NONLINEAR) };
             sink.put(Group { q, scale: [scale; 2], min: [s.splat_f(0.0); 2] });
         }
     }

@@ -2,12 +2,12 @@
 //! are read once however many rows chose it.
 
 use super::linear::{round, takes_q8};
-use super::{CpuExecutor, Machine};
-use crate::linear::{Input, Matrix, TILE};
+use super::{CpuExecutor, Machine, Weights};
+use crate::linear::{Input, TILE};
 use crate::q8::Q8;
 use crate::shared::Out;
 use crate::vector;
-use ingot_plan::Precision;
+use ingot_plan::{Precision, WeightId};
 use ingot_plan::ops::{Experts, choose};
 
 /// Memory kept from op to op.
@@ -28,39 +28,38 @@ pub(super) struct Scratch {
 /// A tensor `[E, R, C]` times each segment's rows of `x` with the segment's expert.
 fn products(
     machine: &Machine,
-    tensor: &ingot_format::Tensor,
+    weights: &Weights,
+    id: WeightId,
     segments: &[(usize, usize, usize)],
     (x, rounded): (&[f32], &[Q8]),
     inputs: Precision,
     out: &mut [f32],
 ) {
+    let tensor = weights.tensor(id);
     let (rows, cols) = (tensor.shape()[1], tensor.cols());
     let (tiles, groups) = (rows.div_ceil(TILE), cols / 32);
     let total = segments.last().map_or(0, |s| s.2);
     let out_all = Out::new(&mut out[..total * rows], rows);
-    let bytes = rows * tensor.row_bytes();
     let each = TILE * cols * total / segments.len().max(1);
     machine.split(segments.len() * tiles, each, |range| {
         for item in range {
             let (expert, first, end) = segments[item / tiles];
             let tile = item % tiles * TILE..rows.min((item % tiles + 1) * TILE);
-            let data = &tensor.data()[expert * bytes..][..bytes];
-            let m = Matrix { dtype: tensor.dtype(), cols, bytes: data };
             let x = if takes_q8(tensor, inputs) {
                 Input::Q8(&rounded[first * groups..end * groups])
             } else {
                 Input::Floats(&x[first * cols..end * cols])
             };
             // SAFETY: every tile of every segment is one item, in one range only.
-            unsafe { m.multiply(machine.isa, tile, x, out_all.rows_from(first, end - first)) };
+            unsafe { weights.matrix(id, expert).multiply(machine.isa, tile, x, out_all.rows_from(first, end - first)) };
         }
     });
 }
 
 impl CpuExecutor {
     pub(super) fn experts(&mut self, op: &Experts) {
-        let machine = &self.machine;
-        let [gate, up, down] = [op.gate, op.up, op.down].map(|id| self.weights.tensor(id));
+        let (machine, weights) = (&self.machine, &self.weights);
+        let [gate, up, down] = [op.gate, op.up, op.down].map(|id| weights.tensor(id));
         let (c, f) = (self.workspace.width(op.x), gate.shape()[1]);
         let scratch = &mut self.experts;
         let rows = self.workspace.rows(op.x);
@@ -89,8 +88,8 @@ impl CpuExecutor {
         let segments = &scratch.segments;
         let any_q8 = [gate, up].iter().any(|t| takes_q8(t, op.inputs));
         let rounded = if any_q8 { round(machine, &scratch.x, &mut scratch.rounded) } else { &[] };
-        products(machine, gate, segments, (&scratch.x, rounded), op.inputs, &mut scratch.gate);
-        products(machine, up, segments, (&scratch.x, rounded), op.inputs, &mut scratch.up);
+        products(machine, weights, op.gate, segments, (&scratch.x, rounded), op.inputs, &mut scratch.gate);
+        products(machine, weights, op.up, segments, (&scratch.x, rounded), op.inputs, &mut scratch.up);
 
         let hidden = Out::new(&mut scratch.gate[..choices.len() * f], f);
         machine.split(choices.len(), f, |range| {
@@ -103,7 +102,7 @@ impl CpuExecutor {
         let hidden = &scratch.gate[..choices.len() * f];
         let any_q8 = takes_q8(down, op.inputs);
         let rounded = if any_q8 { round(machine, hidden, &mut scratch.rounded) } else { &[] };
-        products(machine, down, segments, (hidden, rounded), op.inputs, &mut scratch.down);
+        products(machine, weights, op.down, segments, (hidden, rounded), op.inputs, &mut scratch.down);
 
         // In the order of experts, whoever else chose them.
         self.workspace.write([op.out], |_, [out]| {

@@ -1,7 +1,7 @@
 //! Matrix products: all parts of an op are one piece of parallel work.
 
 use super::{CpuExecutor, Machine};
-use crate::linear::{Input, Matrix, TILE};
+use crate::linear::{Input, TILE};
 use crate::q8::Q8;
 use crate::shared::Out;
 use crate::{isa::Enabled, vector};
@@ -22,13 +22,6 @@ struct Part {
     out: Out,
     /// Its tiles in the count over all parts.
     tiles: Range<usize>,
-}
-
-impl Matrix<'_> {
-    /// A tensor as a matrix of all of its rows.
-    pub(super) fn of(tensor: &Tensor) -> Matrix<'_> {
-        Matrix { dtype: tensor.dtype(), cols: tensor.cols(), bytes: tensor.data() }
-    }
 }
 
 /// True if products with this tensor take rounded activations.
@@ -114,7 +107,7 @@ impl CpuExecutor {
                 let x = if takes_q8(tensor, op.inputs) { Input::Q8(rounded) } else { Input::Floats(x) };
                 // SAFETY: every tile is in exactly one range, and the parts' outputs
                 // are in regions of their own.
-                unsafe { Matrix::of(tensor).multiply(machine.isa, rows.clone(), x, *out) };
+                unsafe { weights.matrix(of.weight, 0).multiply(machine.isa, rows.clone(), x, *out) };
                 let bias = of.bias.map(|b| &weights.vector(b)[rows.clone()]);
                 if bias.is_some() || of.activation != Activation::Identity {
                     for t in 0..tokens {

@@ -1,7 +1,7 @@
 //! Runs plans on the CPU.
 //!
-//! Weights are used where they lie, usually in the mapped file; only vectors
-//! (norms, biases, mixes) are kept in f32 as well. Buffers share memory as the
+//! Matrices are packed when a model is opened, or used where they lie, usually in
+//! the mapped file; vectors (norms, biases, mixes) are kept in f32 as well. Buffers share memory as the
 //! plan's layout says and are allocated when a step is larger than all before.
 //! Ops run one after the other, each split over the threads where it is worth
 //! more than waking them.
@@ -13,6 +13,8 @@ mod rows;
 mod workspace;
 
 use crate::isa::{Enabled, Isa};
+use crate::linear::Matrix;
+use crate::packed::Matrices;
 use crate::pool::Pool;
 use cache::Pages;
 use ingot_format::{DType, Tensor};
@@ -29,11 +31,14 @@ pub struct CpuOptions {
     pub cache_type: DType,
     /// The instruction set; what `INGOT_CPU` says or else the best if absent.
     pub isa: Option<Isa>,
+    /// Whether to make a copy of the weights in the order in which they are read,
+    /// which is faster. What has been copied from a mapped file is dropped from memory.
+    pub pack: bool,
 }
 
 impl Default for CpuOptions {
     fn default() -> Self {
-        Self { threads: None, cache_type: DType::F16, isa: None }
+        Self { threads: None, cache_type: DType::F16, isa: None, pack: true }
     }
 }
 
@@ -75,21 +80,44 @@ struct Weights {
     tensors: Vec<Tensor>,
     /// The small ones in f32, by index.
     vectors: Vec<Vec<f32>>,
+    matrices: Matrices,
 }
 
 /// Tensors with one dimension, and others up to this many values, are also kept in f32.
 const SMALL: usize = 1 << 16;
 
 impl Weights {
-    fn new(tensors: Vec<Tensor>) -> Self {
+    fn new(
+        plan: &Plan,
+        tensors: Vec<Tensor>,
+        pool: &Pool,
+        pack: bool,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<Self, ExecError> {
         let vectors = tensors
             .iter()
-            .map(|t| if t.shape().len() == 1 || t.len() <= SMALL { values(t) } else { Vec::new() });
-        Self { vectors: vectors.collect(), tensors }
+            .map(|t| if t.shape().len() == 1 || t.len() <= SMALL { values(t) } else { Vec::new() })
+            .collect();
+        let mut multiplied = vec![false; tensors.len()];
+        for op in plan.ops() {
+            match op {
+                Op::Linear(op) => op.parts.iter().for_each(|p| multiplied[p.weight.index()] = true),
+                Op::Experts(op) => [op.gate, op.up, op.down].iter().for_each(|w| multiplied[w.index()] = true),
+                _ => {}
+            }
+        }
+        let chosen = |i: usize| multiplied[i] && (pack || !Matrices::can_stay(&tensors[i]));
+        let matrices = Matrices::pack(pool, &tensors, chosen, progress)?;
+        Ok(Self { vectors, matrices, tensors })
     }
 
     fn tensor(&self, id: WeightId) -> &Tensor {
         &self.tensors[id.index()]
+    }
+
+    /// Matrix `e` of a tensor `[E, R, C]`, or the only one.
+    fn matrix(&self, id: WeightId, e: usize) -> Matrix<'_> {
+        self.matrices.get(id.index(), self.tensor(id), e)
     }
 
     fn vector(&self, id: WeightId) -> &[f32] {
@@ -113,6 +141,23 @@ impl CpuExecutor {
     /// # Panics
     /// If a tensor does not match its declaration.
     pub fn new(plan: Arc<Plan>, weights: Vec<Tensor>, options: &CpuOptions) -> Result<Self, ExecError> {
+        Self::open(plan, weights, options, &mut |_, _| {})
+    }
+
+    /// Like [`CpuExecutor::new`]; `progress` is told how many bytes of how many
+    /// have been packed.
+    ///
+    /// # Errors
+    /// As there, or if there is no memory.
+    ///
+    /// # Panics
+    /// As there.
+    pub fn open(
+        plan: Arc<Plan>,
+        weights: Vec<Tensor>,
+        options: &CpuOptions,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<Self, ExecError> {
         plan.check_weights(&weights);
         let isa = match options.isa {
             Some(isa) => isa,
@@ -125,7 +170,7 @@ impl CpuExecutor {
             workspace: Workspace::new(&plan),
             pages: Pages::new(options.cache_type, plan.page_len())?,
             slots: Vec::new(),
-            weights: Weights::new(weights),
+            weights: Weights::new(&plan, weights, &pool, options.pack, progress)?,
             machine: Machine { isa, pool },
             linear: linear::Scratch::default(),
             experts: experts::Scratch::default(),

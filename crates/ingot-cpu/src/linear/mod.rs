@@ -1,20 +1,35 @@
 //! Matrix products `y[t, r] = sum_c w[r, c] x[t, c]` with stored weights.
 //!
-//! A value depends only on its row of weights and its row of activations: all
-//! shapes of tiles add the same products in the same order, so it makes no
-//! difference to the bits how many tokens come together.
+//! Sixteen rows at a time: each lane of a vector belongs to one row, from the
+//! bytes to the result, so there is nothing to add up across lanes. A value
+//! depends only on its row of weights and its row of activations: all ways to
+//! compute it add the same products in the same order, so it makes no difference
+//! to the bits how many tokens come together or how the weights are stored.
+//!
+//! * `few`: up to eight tokens. A group of weights is multiplied with all of them
+//!   as soon as it is unpacked; bound by memory.
+//! * `many`: a strip of one or two tiles is unpacked into the first-level cache
+//!   and multiplied with all tokens; bound by arithmetic.
+//! * `pack`: the layout in which a tile is one run of memory.
 
-mod dense;
-mod quantized;
+mod few;
+mod group;
+mod many;
+mod pack;
+mod target;
 
-pub(crate) use quantized::TILE;
+pub(crate) use pack::{Packer, packed_len};
 
-use crate::blocks::{Iq4Nl, Iq4Xs, Mxfp4, Q2K, Q3K, Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0};
 use crate::isa::Enabled;
 use crate::q8::Q8;
 use crate::shared::Out;
+use crate::simd::{LANES, Packed, Rows};
 use ingot_format::DType;
+use many::{Plain, Quantized};
 use std::ops::Range;
+
+/// Rows of a tile.
+pub(crate) const TILE: usize = LANES;
 
 /// A stored matrix `[R, C]`.
 #[derive(Clone, Copy)]
@@ -23,8 +38,11 @@ pub(crate) struct Matrix<'a> {
     pub(crate) dtype: DType,
     /// C
     pub(crate) cols: usize,
-    /// All rows.
+    /// All rows; if packed, followed by zeros to a whole number of tiles.
     pub(crate) bytes: &'a [u8],
+    /// Whether the tiles have gone through [`Packer`]. If not, there are at least
+    /// sixteen rows and C is a multiple of 32.
+    pub(crate) packed: bool,
 }
 
 /// Activations `[T, C]` in one of the forms that products take.
@@ -39,18 +57,20 @@ pub(crate) enum Input<'a> {
 /// Evaluates an expression with a name for the type's [`crate::blocks::Block`];
 /// other arms for the rest.
 macro_rules! with_block {
-    ($dtype:expr, $block:ident => $body:expr, $(else $other:pat => $rest:expr),*) => {
-        with_block!(@ $dtype, $block, $body, [$($other => $rest),*];
+    ($dtype:expr, $block:ident => $body:expr, $float:ident => $rest:expr $(,)?) => {
+        with_block!(@ $dtype, $block, $body, $float, $rest;
             Q8_0 Q8_0, Q4_0 Q4_0, Q4_1 Q4_1, Q5_0 Q5_0, Q5_1 Q5_1, Q2_K Q2K, Q3_K Q3K, Q4_K Q4K, Q5_K Q5K,
-            Q6_K Q6K, IQ4_NL Iq4Nl, IQ4_XS Iq4Xs, MXFP4 Mxfp4)
+            Q6_K Q6K, IQ4_NL Iq4Nl, IQ4_XS Iq4Xs, MXFP4 Mxfp4; F32 F32, F16 F16, BF16 Bf16)
     };
-    (@ $dtype:expr, $block:ident, $body:expr, [$($other:pat => $rest:expr),*]; $($name:ident $type:ident),*) => {
+    (@ $dtype:expr, $block:ident, $body:expr, $float:ident, $rest:expr;
+       $($name:ident $type:ident),*; $($float_name:ident $float_type:ident),*) => {
         match $dtype {
-            $(DType::$name => { type $block = $type; $body })*
-            $($other => $rest,)*
+            $(DType::$name => { type $block = crate::blocks::$type; $body })*
+            $(DType::$float_name => { type $float = crate::blocks::$float_type; $rest })*
         }
     };
 }
+use with_block;
 
 impl Matrix<'_> {
     /// `rows` of the matrix times `x`, into the same columns of `out`.
@@ -58,20 +78,51 @@ impl Matrix<'_> {
     /// # Safety
     /// Nobody else uses these columns of `out` meanwhile.
     pub(crate) unsafe fn multiply(self, isa: Enabled, rows: Range<usize>, x: Input, out: Out) {
-        // SAFETY: by the caller's promise.
-        unsafe {
-            match x {
-                Input::Q8(x) => with_block!(self.dtype,
-                    B => quantized::integer::<B>(isa, self, rows, x, out),
-                    else float => unreachable!("{float} weights take float activations")),
-                Input::Floats(x) => with_block!(self.dtype,
-                    B => quantized::float::<B>(isa, self, rows, x, out),
-                    else DType::F32 => dense::dense::<dense::F32>(isa, self, rows, x, out),
-                    else DType::F16 => dense::dense::<dense::F16>(isa, self, rows, x, out),
-                    else _ => dense::dense::<dense::Bf16>(isa, self, rows, x, out)),
-            }
+        let product = Product { isa, matrix: self, rows, out };
+        match x {
+            Input::Q8(x) => with_block!(self.dtype,
+                B => match (self.packed, x.len() * 32 / self.cols) {
+                    (_, 0) => {}
+                    (false, 1) => few::integer::<B, Rows, 1>(product, x),
+                    (false, _) => many::integer::<B, Rows>(product, x),
+                    (true, 1) => few::integer::<B, Packed, 1>(product, x),
+                    (true, 2) => few::integer::<B, Packed, 2>(product, x),
+                    (true, 3..=4) => few::integer::<B, Packed, 4>(product, x),
+                    (true, 5..=8) => few::integer::<B, Packed, 8>(product, x),
+                    (true, _) => many::integer::<B, Packed>(product, x),
+                },
+                _W => unreachable!("{} weights take float activations", self.dtype)),
+            Input::Floats(x) => with_block!(self.dtype,
+                B => if self.packed {
+                    many::float::<Quantized<B>, Packed>(product, x)
+                } else {
+                    many::float::<Quantized<B>, Rows>(product, x)
+                },
+                W => match (self.packed, x.len() / self.cols) {
+                    (_, 0) => {}
+                    (true, 1) => few::float::<W, 1>(product, x),
+                    (true, 2) => few::float::<W, 2>(product, x),
+                    (true, 3..=4) => few::float::<W, 4>(product, x),
+                    (true, 5..=8) => few::float::<W, 8>(product, x),
+                    (true, _) => many::float::<Plain<W>, Packed>(product, x),
+                    (false, _) => many::float::<Plain<W>, Rows>(product, x),
+                }),
         }
     }
+
+    /// Bytes of a row.
+    fn row_bytes(self) -> usize {
+        self.dtype.row_bytes(self.cols).expect("rows of whole blocks")
+    }
+}
+
+/// What a product is made of, but for the activations. Whoever makes one promises
+/// that nobody else uses the columns `rows` of `out` meanwhile.
+struct Product<'a> {
+    isa: Enabled,
+    matrix: Matrix<'a>,
+    rows: Range<usize>,
+    out: Out,
 }
 
 #[cfg(test)]

@@ -64,6 +64,25 @@ fn multiply(isa: Enabled, m: Matrix, rows: usize, x: Input, tokens: usize) -> Ve
     out
 }
 
+/// A matrix `[R, C]`, packed.
+fn packed(dtype: DType, bytes: &[u8], rows: usize, cols: usize) -> Vec<u8> {
+    let row_bytes = dtype.row_bytes(cols).unwrap();
+    let mut out = vec![0xff; packed_len(rows, row_bytes)];
+    for (tile, out) in bytes.chunks(TILE * row_bytes).zip(out.chunks_mut(TILE * row_bytes)) {
+        Packer::new(dtype).tile(tile, row_bytes, out);
+    }
+    out
+}
+
+/// A matrix in every form that products take it in.
+fn forms<'a>(dtype: DType, cols: usize, bytes: &'a [u8], packed: &'a [u8]) -> Vec<Matrix<'a>> {
+    let rows = bytes.len() / dtype.row_bytes(cols).unwrap();
+    let packed = Matrix { dtype, cols, bytes: packed, packed: true };
+    let stays = rows >= TILE && cols.is_multiple_of(32);
+    let in_place = Matrix { bytes, packed: false, ..packed };
+    if stays { vec![packed, in_place] } else { vec![packed] }
+}
+
 fn close(what: &str, got: &[f32], want: &(Vec<f64>, Vec<f64>)) {
     for (i, (&got, (want, size))) in got.iter().zip(want.0.iter().zip(&want.1)).enumerate() {
         let error = (f64::from(got) - want).abs();
@@ -117,12 +136,14 @@ fn every_type_on_every_instruction_set() {
             // One byte too far: no alignment is to be relied on.
             let mut shifted = vec![0; bytes.len() + 1];
             shifted[1..].copy_from_slice(&bytes);
-            let m = Matrix { dtype, cols, bytes: &shifted[1..] };
-            for tokens in [1, 2, 3, 4, 7, 9] {
+            let packed = packed(dtype, &bytes, rows, cols);
+            for tokens in [1, 2, 3, 4, 7, 8, 9, 20] {
                 let x = inputs(tokens, cols, &mut random);
                 let want = plain(&values, &x, cols);
-                for isa in isas() {
-                    let what = format!("{dtype} {rows}x{cols}, {tokens} tokens, {}", isa.isa());
+                let forms = forms(dtype, cols, &shifted[1..], &packed);
+                for (isa, m) in isas().flat_map(|isa| forms.iter().map(move |m| (isa, *m))) {
+                    let what =
+                        format!("{dtype} {rows}x{cols}, {tokens} tokens, {}, packed {}", isa.isa(), m.packed);
                     close(&what, &multiply(isa, m, rows, Input::Floats(&x), tokens), &want);
                     if dtype.block_len() > 1 {
                         let q = rounded(isa, &x);
@@ -141,15 +162,17 @@ fn company_changes_nothing() {
     for dtype in DType::ALL {
         let (rows, cols, tokens) = (33, 1280, 135);
         let (bytes, _) = weights(dtype, rows, cols, &mut random);
-        let m = Matrix { dtype, cols, bytes: &bytes };
+        let packed = packed(dtype, &bytes, rows, cols);
+        let matrices = forms(dtype, cols, &bytes, &packed);
         let x = random.floats(tokens * cols);
         for isa in isas().skip_while(|isa| isa.isa() == Isa::Scalar && Isa::best() != Isa::Scalar) {
             let q = rounded(isa, &x);
-            let mut forms = vec![multiply(isa, m, rows, Input::Floats(&x), tokens)];
+            let mut forms = vec![multiply(isa, matrices[0], rows, Input::Floats(&x), tokens)];
             if dtype.block_len() > 1 {
-                forms.push(multiply(isa, m, rows, Input::Q8(&q), tokens));
+                forms.push(multiply(isa, matrices[0], rows, Input::Q8(&q), tokens));
             }
-            for (first, count) in [(0, 1), (5, 2), (134, 1), (60, 3), (130, 5), (20, 9)] {
+            let parts = [(0, 1), (5, 2), (134, 1), (60, 3), (61, 4), (3, 8), (130, 5), (20, 9)];
+            for (m, (first, count)) in matrices.iter().flat_map(|m| parts.map(|part| (*m, part))) {
                 let part = first * cols..(first + count) * cols;
                 let groups = part.start / 32..part.end / 32;
                 for (i, all) in forms.iter().enumerate() {
@@ -164,7 +187,7 @@ fn company_changes_nothing() {
                 }
             }
             // Rows computed in pieces.
-            for (i, all) in forms.iter().enumerate() {
+            for (m, (i, all)) in matrices.iter().flat_map(|m| forms.iter().enumerate().map(move |f| (m, f))) {
                 let x = if i == 0 { Input::Floats(&x[..cols]) } else { Input::Q8(&q[..cols / 32]) };
                 let mut pieces = vec![0.0; rows];
                 for range in [0..5, 5..21, 21..33] {
@@ -183,9 +206,10 @@ fn instruction_sets_agree_to_the_bit() {
     for dtype in DType::ALL {
         let (rows, cols) = (16, 512);
         let (bytes, _) = weights(dtype, rows, cols, &mut random);
-        let m = Matrix { dtype, cols, bytes: &bytes };
-        // Alone, and as four, two and one.
-        for tokens in [1, 7] {
+        let packed = packed(dtype, &bytes, rows, cols);
+        let m = Matrix { dtype, cols, bytes: &packed, packed: true };
+        // By groups, and by strips in all sizes of blocks.
+        for tokens in [1, 10] {
             let x = random.floats(tokens * cols);
             let results: Vec<_> = isas()
                 .map(|isa| {
@@ -213,8 +237,8 @@ fn rounding_is_that_of_the_plan() {
         }
         let sums_match = |q: &Q8| {
             let b = back(&[Q8 { scale: 1.0, ..*q }]);
-            q.half_sums == [b[..16].iter().sum::<f32>(), b[16..].iter().sum::<f32>()]
-                && q.sum == b.iter().sum::<f32>()
+            q.half_sums == [&b[..16], &b[16..]].map(|half| half.iter().sum::<f32>() as i32)
+                && q.total == q.scale * b.iter().sum::<f32>()
         };
         assert!(rounded(isa, &x).iter().all(sums_match));
     }

@@ -49,7 +49,7 @@ impl Simd for Avx2 {
     type V = V;
     type F = F;
 
-    const SIGNED_OFFSET: f32 = 0.0;
+    const SIGNED_OFFSET: i32 = 0;
 
     shims! {
         fn splat(self, x: i32) -> V { [_mm256_set1_epi32(x); 2] }

@@ -21,7 +21,8 @@ impl Simd for Avx512 {
     type F = __m512;
 
     // VNNI multiplies unsigned by signed bytes.
-    const SIGNED_OFFSET: f32 = 128.0;
+    const SIGNED_OFFSET: i32 = 128;
+    const WIDE: bool = true;
 
     shims! {
         fn splat(self, x: i32) -> __m512i { _mm512_set1_epi32(x) }
@@ -40,6 +41,9 @@ impl Simd for Avx512 {
         }
         fn test(self, a: __m512i, mask: __m512i) -> __m512i {
             _mm512_movm_epi8(_mm512_cmpeq_epi8_mask(_mm512_and_si512(a, mask), mask))
+        }
+        fn add_where(self, q: __m512i, a: __m512i, mask: __m512i, bit: u8) -> __m512i {
+            _mm512_mask_add_epi8(q, _mm512_test_epi8_mask(a, mask), q, _mm512_set1_epi8(bit as i8))
         }
         fn spread_byte(self, a: __m512i, j: u32) -> __m512i {
             let first = _mm_set_epi32(0x0c0c_0c0c, 0x0808_0808, 0x0404_0404, 0);

@@ -16,56 +16,12 @@ pub(crate) mod avx512;
 #[cfg(target_arch = "aarch64")]
 pub(crate) mod neon;
 pub(crate) mod scalar;
+mod tile;
+
+pub(crate) use tile::{Packed, Rows, Tile};
 
 /// Lanes of a vector of floats or 32-bit integers.
 pub(crate) const LANES: usize = 16;
-
-/// Sixteen rows of equally spaced bytes, the height of every weight tile.
-#[derive(Clone, Copy)]
-pub(crate) struct Rows {
-    base: *const u8,
-    stride: usize,
-}
-
-impl Rows {
-    /// Rows `i` in 0..16 that start at `bytes[i * stride]`.
-    pub(crate) fn new(bytes: &[u8], stride: usize) -> Self {
-        assert!(bytes.len() >= LANES * stride, "sixteen rows of {stride} bytes");
-        Self { base: bytes.as_ptr(), stride }
-    }
-
-    /// The same rows, `bytes` further on.
-    ///
-    /// # Safety
-    /// `bytes` plus what is read from there stays within the stride.
-    #[inline(always)]
-    pub(crate) unsafe fn advance(self, bytes: usize) -> Self {
-        // SAFETY: within the first row, by the caller's promise.
-        Self { base: unsafe { self.base.add(bytes) }, ..self }
-    }
-
-    /// Address of `offset` in row `i`.
-    ///
-    /// # Safety
-    /// `offset` is inside the row.
-    #[inline(always)]
-    pub(crate) unsafe fn at(self, i: usize, offset: usize) -> *const u8 {
-        // SAFETY: row `i` is inside the allocation, by `new`.
-        unsafe { self.base.add(i * self.stride + offset) }
-    }
-
-    /// An address for prefetching, in or after the rows.
-    #[inline(always)]
-    pub(crate) fn hint(self, offset: usize) -> *const u8 {
-        self.base.wrapping_add(offset)
-    }
-
-    /// Bytes from one row to the next.
-    #[inline(always)]
-    pub(crate) fn stride(self) -> usize {
-        self.stride
-    }
-}
 
 /// A computation that runs with one instruction set enabled throughout.
 ///
@@ -86,7 +42,10 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     type F: Copy;
 
     /// What [`signed`](Self::signed) adds to every byte.
-    const SIGNED_OFFSET: f32;
+    const SIGNED_OFFSET: i32;
+    /// Whether there are 32 registers that each hold a whole vector, so that
+    /// products of several tiles with several tokens are best done together.
+    const WIDE: bool = false;
 
     // Integers.
 
@@ -117,10 +76,25 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     fn max_i32(self, a: Self::V, b: Self::V) -> Self::V;
     /// Lane-wise smaller value.
     fn min_i32(self, a: Self::V, b: Self::V) -> Self::V;
+    /// Sixteen bytes, zero-extended.
+    #[inline(always)]
+    fn widen_bytes(self, bytes: &[u8; LANES]) -> Self::V {
+        let mut words = [0; 4 * LANES];
+        for i in 0..LANES {
+            words[4 * i] = bytes[i];
+        }
+        self.load(&words)
+    }
     /// Byte-wise `table[index]` for indices < 16.
     fn lookup(self, table: &[u8; 16], index: Self::V) -> Self::V;
     /// Byte-wise 255 where `a & mask` is `mask`, else 0.
     fn test(self, a: Self::V, mask: Self::V) -> Self::V;
+    /// Adds `bit`, which `q` does not have, to the bytes where `a` has the one
+    /// bit of `mask`.
+    #[inline(always)]
+    fn add_where(self, q: Self::V, a: Self::V, mask: Self::V, bit: u8) -> Self::V {
+        self.or(q, self.and(self.test(a, mask), self.splat_u8(bit)))
+    }
     /// Byte `j` of each lane, repeated four times.
     fn spread_byte(self, a: Self::V, j: u32) -> Self::V;
     /// Lane `i` is the little-endian word at `offset` of row `i`.

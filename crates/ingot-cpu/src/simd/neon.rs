@@ -141,7 +141,7 @@ impl<const LEVEL: u8> Simd for Neon<LEVEL> {
     type V = V;
     type F = F;
 
-    const SIGNED_OFFSET: f32 = 0.0;
+    const SIGNED_OFFSET: i32 = 0;
     const PAIRS: bool = LEVEL >= MATRIX;
 
     shims! {

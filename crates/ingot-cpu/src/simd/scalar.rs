@@ -28,7 +28,7 @@ impl Simd for Scalar {
     type V = V;
     type F = F;
 
-    const SIGNED_OFFSET: f32 = 0.0;
+    const SIGNED_OFFSET: i32 = 0;
 
     #[inline(always)]
     fn splat(self, x: i32) -> V {

@@ -1,0 +1,128 @@
+//! Products with up to eight tokens: weights are read once, and each group is
+//! multiplied as soon as it is there.
+
+use super::Product;
+use super::group::accumulate;
+use super::target::Target;
+use crate::blocks::{Block, Float, GROUP, Group, Sink};
+use crate::q8::Q8;
+use crate::simd::{Kernel, Packed, Simd, Tile};
+use std::array::from_fn;
+use std::marker::PhantomData;
+
+/// Rows of quantized weights times the tokens of `x` `[T, C / 32]`, T <= N.
+pub(super) fn integer<B: Block, T: Tile, const N: usize>(product: Product, x: &[Q8]) {
+    let groups = product.matrix.cols / GROUP;
+    let tokens = x.len() / groups;
+    let row_bytes = product.matrix.row_bytes();
+    // The last stands in for those that lack.
+    let x = from_fn(|n| &x[n.min(tokens - 1) * groups..][..groups]);
+    for (tile, target) in product.tiles() {
+        product.isa.run(Integer::<B, T, N> { tile, row_bytes, x, tokens, target, block: PhantomData });
+    }
+}
+
+/// A tile times some tokens.
+struct Integer<'a, B, T, const N: usize> {
+    tile: T,
+    row_bytes: usize,
+    /// `[N, C / 32]`
+    x: [&'a [Q8]; N],
+    /// Of these, how many are wanted.
+    tokens: usize,
+    target: Target,
+    block: PhantomData<B>,
+}
+
+impl<B: Block, T: Tile, const N: usize> Kernel for Integer<'_, B, T, N> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let groups = self.x[0].len();
+        let mut sink = Accumulate::<S, B, N> {
+            s,
+            x: self.x.map(<[Q8]>::as_ptr),
+            sums: [s.splat_f(0.0); N],
+            block: PhantomData,
+        };
+        for block in 0..groups / B::GROUPS {
+            self.tile.prefetch(s, self.row_bytes, block, B::BYTES);
+            // SAFETY: a row of weights has as many groups as one of activations.
+            unsafe { B::unpack(s, self.tile.advance(block * B::BYTES), &mut sink) };
+        }
+        for n in 0..self.tokens {
+            self.target.store(s, n, sink.sums[n]);
+        }
+    }
+}
+
+/// Multiplies groups as they come.
+struct Accumulate<S: Simd, B, const N: usize> {
+    s: S,
+    /// The next group of each token; there are as many as groups come.
+    x: [*const Q8; N],
+    sums: [S::F; N],
+    block: PhantomData<B>,
+}
+
+impl<S: Simd, B: Block, const N: usize> Sink<S> for Accumulate<S, B, N> {
+    #[inline(always)]
+    fn put(&mut self, group: Group<S>) {
+        for n in 0..N {
+            // SAFETY: whoever made this lets no more groups come than there are.
+            let x = unsafe { &*self.x[n] };
+            self.x[n] = self.x[n].wrapping_add(1);
+            self.sums[n] = accumulate::<S, B::Kind>(self.s, &group, B::OFFSET, x, self.sums[n]);
+        }
+    }
+}
+
+/// Rows of unquantized weights times the tokens of `x` `[T, C]`, T <= N.
+pub(super) fn float<W: Float, const N: usize>(product: Product, x: &[f32]) {
+    let cols = product.matrix.cols;
+    let tokens = x.len() / cols;
+    let x = from_fn(|n| &x[n.min(tokens - 1) * cols..][..cols]);
+    for (tile, target) in product.tiles() {
+        product.isa.run(Floats::<W, N> { tile, x, tokens, target, element: PhantomData });
+    }
+}
+
+/// A tile times some tokens.
+struct Floats<'a, W, const N: usize> {
+    tile: Packed,
+    /// `[N, C]`
+    x: [&'a [f32]; N],
+    /// Of these, how many are wanted.
+    tokens: usize,
+    target: Target,
+    element: PhantomData<W>,
+}
+
+impl<W: Float, const N: usize> Kernel for Floats<'_, W, N> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let cols = self.x[0].len();
+        let x = self.x.map(<[f32]>::as_ptr);
+        let mut sums = [s.splat_f(0.0); N];
+        for from in (0..cols).step_by(GROUP) {
+            self.tile.prefetch(s, 0, from / GROUP, GROUP * W::BYTES);
+            let mut parts = [s.splat_f(0.0); N];
+            for c in from..cols.min(from + GROUP) {
+                // SAFETY: column `c` is in the tile and in the rows of activations.
+                unsafe {
+                    let w = W::read(s, self.tile.advance(c * W::BYTES));
+                    for n in 0..N {
+                        parts[n] = s.fma(w, s.splat_f(*x[n].add(c)), parts[n]);
+                    }
+                }
+            }
+            for n in 0..N {
+                sums[n] = s.add(sums[n], parts[n]);
+            }
+        }
+        for n in 0..self.tokens {
+            self.target.store(s, n, sums[n]);
+        }
+    }
+}

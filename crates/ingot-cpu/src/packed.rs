@@ -1,0 +1,122 @@
+//! The executor's own copy of the weights, in the layout that products like
+//! best: [`crate::linear`] says what it is.
+//!
+//! A packed matrix is read as one stream, from memory that the system is asked
+//! to back with huge pages: with pages of 4 KiB, looking up addresses limits how
+//! fast weights arrive. The copy is made by all threads when a model is opened, and what
+//! has been copied is given back to the system, so weights are in memory once.
+
+use crate::blocks::GROUP;
+use crate::linear::{Matrix, Packer, TILE, packed_len};
+use crate::pool::Pool;
+use ingot_format::Tensor;
+use ingot_plan::ExecError;
+use memmap2::{Advice, MmapMut};
+use std::ops::Range;
+use std::sync::Mutex;
+
+/// Matrices, packed or in place.
+pub(crate) struct Matrices {
+    memory: Option<MmapMut>,
+    /// Where each tensor's matrices are in the memory.
+    places: Vec<Option<Range<usize>>>,
+}
+
+/// Bytes that are packed between two reports.
+const PIECE: usize = 4 << 20;
+
+impl Matrices {
+    /// Packs the chosen `tensors`. `progress` is told how many bytes of how many
+    /// are done.
+    ///
+    /// # Errors
+    /// If there is no memory.
+    pub(crate) fn pack(
+        pool: &Pool,
+        tensors: &[Tensor],
+        chosen: impl Fn(usize) -> bool,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<Self, ExecError> {
+        let mut end = 0;
+        let places: Vec<_> = (0..tensors.len())
+            .map(|i| {
+                chosen(i).then(|| {
+                    let start = end;
+                    end += len(&tensors[i]).next_multiple_of(64);
+                    start..start + len(&tensors[i])
+                })
+            })
+            .collect();
+        if end == 0 {
+            return Ok(Self { memory: None, places });
+        }
+        let mut memory = MmapMut::map_anon(end)
+            .map_err(|e| ExecError::OutOfMemory(format!("{end} bytes for packed weights: {e}")))?;
+        #[cfg(target_os = "linux")]
+        let _ = memory.advise(Advice::HugePage); // without, it is only slower
+        let mut done = 0;
+        for (tensor, place) in tensors.iter().zip(&places) {
+            let Some(place) = place else { continue };
+            pack(pool, tensor, &mut memory[place.clone()], &mut |bytes| {
+                done += bytes as u64;
+                progress(done, end as u64);
+            });
+        }
+        progress(end as u64, end as u64);
+        Ok(Self { memory: Some(memory), places })
+    }
+
+    /// Whether a tensor's matrices can be multiplied where they are.
+    pub(crate) fn can_stay(tensor: &Tensor) -> bool {
+        tensor.rows() / count(tensor) >= TILE && tensor.cols().is_multiple_of(GROUP)
+    }
+
+    /// Matrix `e` of tensor `id`, `[E, R, C]` or `[R, C]`.
+    pub(crate) fn get<'a>(&'a self, id: usize, tensor: &'a Tensor, e: usize) -> Matrix<'a> {
+        let (bytes, packed) = match (&self.places[id], &self.memory) {
+            (Some(place), Some(memory)) => (&memory[place.clone()], true),
+            _ => (&tensor.data()[..], false),
+        };
+        let each = bytes.len() / count(tensor);
+        Matrix { dtype: tensor.dtype(), cols: tensor.cols(), bytes: &bytes[e * each..][..each], packed }
+    }
+}
+
+/// Matrices in a tensor.
+fn count(tensor: &Tensor) -> usize {
+    tensor.shape().iter().rev().skip(2).product::<usize>().max(1)
+}
+
+/// Packed bytes of all matrices of a tensor.
+fn len(tensor: &Tensor) -> usize {
+    count(tensor) * packed_len(tensor.rows() / count(tensor), tensor.row_bytes())
+}
+
+/// Packs all matrices of a tensor; `progress` is told of bytes of `out` as they are written.
+fn pack(pool: &Pool, tensor: &Tensor, out: &mut [u8], progress: &mut dyn FnMut(usize)) {
+    let (packer, row_bytes) = (Packer::new(tensor.dtype()), tensor.row_bytes());
+    let rows = tensor.rows() / count(tensor);
+    let tiles = rows.div_ceil(TILE);
+    let tile_bytes = TILE * row_bytes;
+    let piece = (PIECE / tile_bytes).max(1);
+    for (p, out) in out.chunks_mut(piece * tile_bytes).enumerate() {
+        let outs: Vec<_> = out.chunks_mut(tile_bytes).map(Mutex::new).collect();
+        let source = |tile: usize| {
+            let (matrix, tile) = (tile / tiles, tile % tiles);
+            let rows = matrix * rows + tile * TILE..matrix * rows + rows.min((tile + 1) * TILE);
+            rows.start * row_bytes..rows.end * row_bytes
+        };
+        let data: &[u8] = tensor.data();
+        pool.for_each_chunk(outs.len(), outs.len().div_ceil(4 * pool.workers()), |range| {
+            for i in range {
+                let mut out = outs[i].lock().expect("each tile is packed once");
+                packer.tile(&data[source(p * piece + i)], row_bytes, &mut out);
+            }
+        });
+        let used = source(p * piece).start..source(p * piece + outs.len() - 1).end;
+        if let Some(used) = tensor.data().slice(used) {
+            used.forget_pages();
+        }
+        progress(out.len());
+    }
+}
