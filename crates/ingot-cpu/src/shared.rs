@@ -28,6 +28,11 @@ impl Out {
         Self { data: self.data.wrapping_add(first * self.width), rows, ..self }
     }
 
+    /// Number of rows.
+    pub(crate) fn rows(self) -> usize {
+        self.rows
+    }
+
     /// Length of a row.
     pub(crate) fn width(self) -> usize {
         self.width
@@ -43,5 +48,16 @@ impl Out {
         assert!(t < self.rows && at + len <= self.width, "columns {at}+{len} of row {t}");
         // SAFETY: inside the memory, by the assertion; alone, by the caller's promise.
         unsafe { std::slice::from_raw_parts_mut(self.data.add(t * self.width + at), len) }
+    }
+
+    /// Columns `at..at + N` of row `t`.
+    ///
+    /// # Safety
+    /// As for [`part`](Self::part).
+    #[inline(always)]
+    pub(crate) unsafe fn block<'a, const N: usize>(self, t: usize, at: usize) -> &'a mut [f32; N] {
+        assert!(t < self.rows && at + N <= self.width, "columns {at}+{N} of row {t}");
+        // SAFETY: as there.
+        unsafe { &mut *self.data.add(t * self.width + at).cast() }
     }
 }

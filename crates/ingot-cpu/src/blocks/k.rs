@@ -1,7 +1,8 @@
 //! The types with blocks of 256 values, whose scales are themselves quantized.
 
 use super::{
-    Affine, AffineHalves, Block, CenteredHalves, Group, Sink, bit_field, byte, words8, nibbles, signed_byte,
+    Affine, AffineHalves, Block, CenteredHalves, Group, MapInline, Sink, byte, nibbles, signed_byte, unrolled,
+    words8,
 };
 use crate::simd::{Simd, Tile};
 
@@ -55,6 +56,31 @@ impl<S: Simd> SixBits<S> {
     }
 }
 
+/// `q` and some bits of `more` together: those of `mask`, once they have been
+/// moved from bit `from` to bit `to` of every byte.
+#[inline(always)]
+fn with_bits<S: Simd>(s: S, q: [S::V; 8], more: [S::V; 8], (from, to): (u32, u32), mask: u8) -> [S::V; 8] {
+    let mask = s.splat_u8(mask);
+    let more = more.map_inline(|v| {
+        let moved = if from > to { s.shr(v, from - to) } else { s.shl(v, to - from) };
+        s.and(moved, mask)
+    });
+    let mut both = q;
+    for i in 0..8 {
+        both[i] = s.or(q[i], more[i]);
+    }
+    both
+}
+
+/// Two neighboring bits of every byte, from bit `from` on.
+#[inline(always)]
+fn two_bits<S: Simd>(s: S, v: [S::V; 8], from: u32) -> [S::V; 8] {
+    v.map_inline(|v| s.and(s.shr(v, from), s.splat_u8(3)))
+}
+
+// Groups are unpacked in straight code, and what two of them share is read twice:
+// in a loop the arrays would end up in memory.
+
 impl Block for Q4K {
     type Kind = Affine;
     const BYTES: usize = 144;
@@ -64,14 +90,12 @@ impl Block for Q4K {
     unsafe fn unpack<S: Simd>(s: S, tile: impl Tile, sink: &mut impl Sink<S>) {
         // SAFETY: offsets below 144.
         let bits = unsafe { SixBits::read(s, tile) };
-        for pair in 0..4 {
+        unrolled!(G in [0, 1, 2, 3, 4, 5, 6, 7] {
             // SAFETY: as above.
-            let packed = unsafe { words8(s, tile, 16 + 32 * pair) };
-            let (scale, min) = bits.group(s, 2 * pair);
-            sink.put(Group { q: nibbles(s, packed, 0), scale, min });
-            let (scale, min) = bits.group(s, 2 * pair + 1);
-            sink.put(Group { q: nibbles(s, packed, 4), scale, min });
-        }
+            let packed = unsafe { words8(s, tile, 16 + 32 * (G / 2)) };
+            let (scale, min) = bits.group(s, G);
+            sink.put(Group { q: nibbles(s, packed, 4 * (G as u32 % 2)), scale, min });
+        });
     }
 }
 
@@ -83,20 +107,14 @@ impl Block for Q5K {
     #[inline(always)]
     unsafe fn unpack<S: Simd>(s: S, tile: impl Tile, sink: &mut impl Sink<S>) {
         // SAFETY: offsets below 176.
-        let (bits, mut high) = unsafe { (SixBits::read(s, tile), words8(s, tile, 16)) };
-        for pair in 0..4 {
+        let bits = unsafe { SixBits::read(s, tile) };
+        unrolled!(G in [0, 1, 2, 3, 4, 5, 6, 7] {
             // SAFETY: as above.
-            let packed = unsafe { words8(s, tile, 48 + 32 * pair) };
-            for half in 0..2 {
-                let mut q = nibbles(s, packed, 4 * half as u32);
-                for (q, high) in q.iter_mut().zip(&mut high) {
-                    *q = s.or(*q, s.shl(s.and(*high, s.splat_u8(1)), 4));
-                    *high = s.shr(*high, 1);
-                }
-                let (scale, min) = bits.group(s, 2 * pair + half);
-                sink.put(Group { q, scale, min });
-            }
-        }
+            let (packed, high) = unsafe { (words8(s, tile, 48 + 32 * (G / 2)), words8(s, tile, 16)) };
+            let q = with_bits(s, nibbles(s, packed, 4 * (G as u32 % 2)), high, (G as u32, 4), 0x10);
+            let (scale, min) = bits.group(s, G);
+            sink.put(Group { q, scale, min });
+        });
     }
 }
 
@@ -110,23 +128,16 @@ impl Block for Q6K {
     unsafe fn unpack<S: Simd>(s: S, tile: impl Tile, sink: &mut impl Sink<S>) {
         // SAFETY: offsets below 210.
         let (d, scales) = unsafe { (tile.half(s, 208), tile.words(s, 192)) };
-        for half in 0..2 {
+        unrolled!(G in [0, 1, 2, 3, 4, 5, 6, 7] {
+            const HALF: usize = G / 4;
+            const PART: u32 = G as u32 % 4;
             // SAFETY: as above.
-            let (low, mut high) = unsafe {
-                let low = 64 * half;
-                ([words8(s, tile, low), words8(s, tile, low + 32)], words8(s, tile, 128 + 32 * half))
-            };
-            for g in 0..4 {
-                let mut q = nibbles(s, low[g % 2], 4 * (g as u32 / 2));
-                for (q, high) in q.iter_mut().zip(&mut high) {
-                    *q = s.or(*q, s.shl(s.and(*high, s.splat_u8(3)), 4));
-                    *high = s.shr(*high, 2);
-                }
-                let word = scales[2 * half + g / 2];
-                let scale = |i| s.mul(d, s.to_f(signed_byte(s, word, 2 * (g as u32 % 2) + i)));
-                sink.put(Group { q, scale: [scale(0), scale(1)], min: [s.splat_f(0.0); 2] });
-            }
-        }
+            let (low, high) =
+                unsafe { (words8(s, tile, 64 * HALF + 32 * (G % 2)), words8(s, tile, 128 + 32 * HALF)) };
+            let q = with_bits(s, nibbles(s, low, 4 * (PART / 2)), high, (2 * PART, 4), 0x30);
+            let scale = |i| s.mul(d, s.to_f(signed_byte(s, scales[G / 2], 2 * (PART % 2) + i)));
+            sink.put(Group { q, scale: [scale(0), scale(1)], min: [s.splat_f(0.0); 2] });
+        });
     }
 }
 
@@ -139,33 +150,27 @@ impl Block for Q3K {
     #[inline(always)]
     unsafe fn unpack<S: Simd>(s: S, tile: impl Tile, sink: &mut impl Sink<S>) {
         // SAFETY: offsets below 110.
-        let (d, mut high) = unsafe { (tile.half(s, 108), words8(s, tile, 0)) };
+        let d = unsafe { tile.half(s, 108) };
         // SAFETY: as above.
         let (a, b, c) = unsafe { (tile.word(s, 96), tile.word(s, 100), tile.word(s, 104)) };
         // Scales 0..4 and 4..8 in the low nibbles of `a` and `b`, 8..12 and 12..16
         // in the high ones; their top two bits in `c`, in the same order.
         let join = |low, shift| {
-            let [low, top] = [bit_field(s, [low], 4 * (shift / 4), 0x0f)[0], bit_field(s, [c], shift, 3)[0]];
+            let low = s.and(s.shr(low, 4 * (shift / 4)), s.splat_u8(0x0f));
+            let top = s.and(s.shr(c, shift), s.splat_u8(3));
             s.or(low, s.shl(top, 4))
         };
         let scales = [join(a, 0), join(b, 2), join(a, 4), join(b, 6)];
-        for half in 0..2 {
+        unrolled!(G in [0, 1, 2, 3, 4, 5, 6, 7] {
             // SAFETY: as above.
-            let packed = unsafe { words8(s, tile, 32 + 32 * half) };
-            for g in 0..4 {
-                let mut q = bit_field(s, packed, 2 * g as u32, 3);
-                for (q, high) in q.iter_mut().zip(&mut high) {
-                    *q = s.or(*q, s.shl(s.and(*high, s.splat_u8(1)), 2));
-                    *high = s.shr(*high, 1);
-                }
-                let word = scales[2 * half + g / 2];
-                let scale = |i| {
-                    let bits = byte(s, word, 2 * (g as u32 % 2) + i);
-                    s.mul(d, s.to_f(s.add_i32(bits, s.splat(-32))))
-                };
-                sink.put(Group { q, scale: [scale(0), scale(1)], min: [s.splat_f(0.0); 2] });
-            }
-        }
+            let (packed, high) = unsafe { (words8(s, tile, 32 + 32 * (G / 4)), words8(s, tile, 0)) };
+            let q = with_bits(s, two_bits(s, packed, 2 * (G as u32 % 4)), high, (G as u32, 2), 4);
+            let scale = |i| {
+                let bits = byte(s, scales[G / 2], 2 * (G as u32 % 2) + i);
+                s.mul(d, s.to_f(s.add_i32(bits, s.splat(-32))))
+            };
+            sink.put(Group { q, scale: [scale(0), scale(1)], min: [s.splat_f(0.0); 2] });
+        });
     }
 }
 
@@ -179,20 +184,19 @@ impl Block for Q2K {
         // SAFETY: offsets below 84.
         let (dm, scales) = unsafe { (tile.word(s, 80), tile.words(s, 0)) };
         let (d, m) = (s.low_f16(dm), s.high_f16(dm));
-        for half in 0..2 {
+        unrolled!(G in [0, 1, 2, 3, 4, 5, 6, 7] {
             // SAFETY: as above.
-            let packed = unsafe { words8(s, tile, 16 + 32 * half) };
-            for g in 0..4 {
-                let word = scales[2 * half + g / 2];
-                let bits = |i, shift| s.and(s.shr(word, 8 * (2 * (g as u32 % 2) + i) + shift), s.splat(15));
-                let scale = |i| s.mul(d, s.to_f(bits(i, 0)));
-                let min = |i| s.mul(m, s.to_f(bits(i, 4)));
-                sink.put(Group {
-                    q: bit_field(s, packed, 2 * g as u32, 3),
-                    scale: [scale(0), scale(1)],
-                    min: [min(0), min(1)],
-                });
-            }
-        }
+            let packed = unsafe { words8(s, tile, 16 + 32 * (G / 4)) };
+            let bits = |i, shift| {
+                s.and(s.shr(scales[G / 2], 8 * (2 * (G as u32 % 2) + i) + shift), s.splat(15))
+            };
+            let scale = |i| s.mul(d, s.to_f(bits(i, 0)));
+            let min = |i| s.mul(m, s.to_f(bits(i, 4)));
+            sink.put(Group {
+                q: two_bits(s, packed, 2 * (G as u32 % 4)),
+                scale: [scale(0), scale(1)],
+                min: [min(0), min(1)],
+            });
+        });
     }
 }

@@ -101,16 +101,21 @@ pub(crate) trait Block: 'static {
     unsafe fn unpack<S: Simd>(s: S, tile: impl Tile, sink: &mut impl Sink<S>);
 }
 
+/// The body once for each constant.
+macro_rules! unrolled {
+    ($name:ident in [$($value:literal),*] $body:block) => {
+        $({
+            const $name: usize = $value;
+            $body
+        })*
+    };
+}
+use unrolled;
+
 /// The same four bits of every byte: the low (`shift` 0) or the high ones (4).
 #[inline(always)]
 fn nibbles<S: Simd, const N: usize>(s: S, v: [S::V; N], shift: u32) -> [S::V; N] {
-    bit_field(s, v, shift, 0x0f)
-}
-
-/// `(byte >> shift) & mask` for every byte.
-#[inline(always)]
-fn bit_field<S: Simd, const N: usize>(s: S, v: [S::V; N], shift: u32, mask: u8) -> [S::V; N] {
-    let mask = s.splat_u8(mask);
+    let mask = s.splat_u8(0x0f);
     v.map_inline(|v| s.and(s.shr(v, shift), mask))
 }
 

@@ -1,6 +1,6 @@
 //! The types whose nibbles are indices of a table of small integers.
 
-use super::{Block, Group, Signed, Sink, join, nibbles};
+use super::{Block, Group, Signed, Sink, join, nibbles, unrolled};
 use crate::simd::{Simd, Tile};
 
 /// `f16 d; u4 q[32]`: d TABLE\[q]
@@ -70,16 +70,15 @@ impl Block for Iq4Xs {
     #[inline(always)]
     unsafe fn unpack<S: Simd>(s: S, tile: impl Tile, sink: &mut impl Sink<S>) {
         // SAFETY: offsets below 136.
-        let [head, mut low, ..] = unsafe { tile.words(s, 0) };
+        let (head, low) = unsafe { (tile.word(s, 0), tile.word(s, 4)) };
         let d = s.low_f16(head);
-        let mut high = s.shr(head, 16);
-        for g in 0..8 {
+        unrolled!(G in [0, 1, 2, 3, 4, 5, 6, 7] {
+            let (low, high) = (s.shr(low, 4 * G as u32), s.shr(head, 16 + 2 * G as u32));
             let bits = s.or(s.and(low, s.splat(15)), s.shl(s.and(high, s.splat(3)), 4));
             let scale = s.mul(d, s.to_f(s.add_i32(bits, s.splat(-32))));
-            (low, high) = (s.shr(low, 4), s.shr(high, 2));
             // SAFETY: as above.
-            let q = unsafe { look_up(s, tile, 8 + 16 * g, &NONLINEAR) };
+            let q = unsafe { look_up(s, tile, 8 + 16 * G, &NONLINEAR) };
             sink.put(Group { q, scale: [scale; 2], min: [s.splat_f(0.0); 2] });
-        }
+        });
     }
 }

@@ -1,9 +1,8 @@
 //! Products with up to eight tokens: weights are read once, and each group is
 //! multiplied as soon as it is there.
 
-use super::Product;
 use super::group::accumulate;
-use super::target::Target;
+use super::target::{Product, Target};
 use crate::blocks::{Block, Float, GROUP, Group, Sink};
 use crate::q8::Q8;
 use crate::simd::{Kernel, Packed, Simd, Tile};

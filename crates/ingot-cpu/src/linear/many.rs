@@ -2,9 +2,9 @@
 //! first-level cache once and multiplied with some tokens at a time, their sums
 //! in registers.
 
-use super::Product;
 use super::group::{accumulate, accumulate_pair, beginning, dot, scale_and_add};
-use super::target::Target;
+use super::target::Product;
+use super::TILE;
 use crate::blocks::{Block, Float, GROUP, Group, Kind, Sink};
 use crate::isa::Enabled;
 use crate::q8::Q8;
@@ -19,26 +19,33 @@ const STRIP: usize = 16;
 /// The same for weights unpacked to floats; as much as the largest block has.
 const FLOAT_STRIP: usize = 8;
 /// Tokens whose strip of activations stays in the second-level cache.
-const TOKENS: usize = 128;
+const TOKENS: usize = 126;
 
-/// Calls `f` for every strip of columns (in groups), for every block of tokens,
-/// with every two tiles; or one, where two are not left.
+/// Sums of a pair of tiles: a row for each token, a part of it for each tile.
+struct Sums([[f32; TILES * LANES]; TOKENS]);
+
+/// Calls `f` for some tokens with every two tiles (or one, where two are not left)
+/// for every strip of columns: (tiles, strip in groups, tokens, sums).
 fn for_strips<T: Tile>(
     product: &Product,
     tokens: usize,
-    groups: usize,
-    strip: usize,
-    mut f: impl FnMut(&[(T, Target)], Range<usize>, Range<usize>),
+    (groups, strip): (usize, usize),
+    mut f: impl FnMut(&[T], Range<usize>, Range<usize>, &mut Sums),
 ) {
+    // Close together, unlike the rows of the output, which would push each other out of caches.
+    let mut sums = Sums([[0.0; TILES * LANES]; TOKENS]);
     for first in (0..tokens).step_by(TOKENS) {
-        for from in (0..groups).step_by(strip) {
-            let mut tiles = product.tiles::<T>();
-            while let Some(one) = tiles.next() {
-                let (strip, tokens) = (from..groups.min(from + strip), first..tokens.min(first + TOKENS));
-                match tiles.next() {
-                    Some(other) => f(&[one, other], strip, tokens),
-                    None => f(&[one], strip, tokens),
-                }
+        let tokens = first..tokens.min(first + TOKENS);
+        for row in product.rows.clone().step_by(TILES * TILE) {
+            let width = (product.rows.end - row).min(TILES * TILE);
+            let tiles = [0, 1].map(|i| product.tile::<T>(row + (i * TILE).min(width - TILE)));
+            for from in (0..groups).step_by(strip) {
+                let strip = from..groups.min(from + strip);
+                f(&tiles[..width / TILE], strip, tokens.clone(), &mut sums);
+            }
+            for (t, sums) in tokens.clone().zip(&sums.0) {
+                // SAFETY: nobody else uses the columns, as whoever made the product promised.
+                unsafe { product.out.part(t, row, width) }.copy_from_slice(&sums[..width]);
             }
         }
     }
@@ -48,27 +55,25 @@ fn for_strips<T: Tile>(
 pub(super) fn integer<B: Block, T: Tile>(product: Product, x: &[Q8]) {
     let groups = product.matrix.cols / GROUP;
     let mut kept = [const { [const { Kept::EMPTY }; STRIP] }; TILES];
-    for_strips::<T>(&product, x.len() / groups, groups, STRIP, |tiles, strip, tokens| {
-        for ((tile, _), kept) in tiles.iter().zip(&mut kept) {
+    for_strips::<T>(&product, x.len() / groups, (groups, STRIP), |tiles, strip, tokens, sums| {
+        for (tile, kept) in tiles.iter().zip(&mut kept) {
             let kept = &mut kept[..strip.len()];
             product.isa.run(Unpack::<B, T> { tile: *tile, from: strip.start, kept, block: PhantomData });
         }
-        let work = Work { x, groups, from: strip.start, len: strip.len(), tokens };
-        match tiles {
-            [one] => multiply::<B, 1>(product.isa, [(&kept[0], one.1)], &work),
-            [one, other, ..] => {
-                multiply::<B, TILES>(product.isa, [(&kept[0], one.1), (&kept[1], other.1)], &work)
-            }
-            [] => {}
+        let work = Work { x, groups, from: strip.start, len: strip.len(), tokens, sums };
+        if tiles.len() == 1 {
+            multiply::<B, 1>(product.isa, [&kept[0]], work);
+        } else {
+            multiply::<B, TILES>(product.isa, [&kept[0], &kept[1]], work);
         }
     });
 }
 
-fn multiply<B: Block, const R: usize>(isa: Enabled, tiles: [(&[Kept; STRIP], Target); R], work: &Work<Q8>) {
+fn multiply<B: Block, const R: usize>(isa: Enabled, tiles: [&[Kept; STRIP]; R], work: Work<Q8>) {
     isa.run(Multiply::<B::Kind, R> { tiles, work, offset: B::OFFSET, kind: PhantomData });
 }
 
-/// Activations of a strip.
+/// What a strip is multiplied with.
 struct Work<'a, A> {
     /// `[T, groups]`
     x: &'a [A],
@@ -77,17 +82,32 @@ struct Work<'a, A> {
     from: usize,
     len: usize,
     tokens: Range<usize>,
+    sums: &'a mut Sums,
 }
 
 impl<'a, A> Work<'a, A> {
-    /// The strip's activations of tokens from `t` on.
+    /// The strip's activations of N tokens from the `t`-th on.
     #[inline(always)]
     fn rows<const N: usize>(&self, t: usize) -> [&'a [A]; N] {
         let mut rows = [&self.x[..0]; N];
         for n in 0..N {
-            rows[n] = &self.x[(t + n) * self.groups + self.from..][..self.len];
+            rows[n] = &self.x[(self.tokens.start + t + n) * self.groups + self.from..][..self.len];
         }
         rows
+    }
+
+    /// What the strips before gave for tile `r` and the `t`-th token.
+    #[inline(always)]
+    fn load<S: Simd>(&self, s: S, r: usize, t: usize) -> S::F {
+        if self.from == 0 {
+            return s.splat_f(0.0);
+        }
+        s.load_f(&self.sums.0[t].as_chunks().0[r])
+    }
+
+    #[inline(always)]
+    fn store<S: Simd>(&mut self, s: S, r: usize, t: usize, v: S::F) {
+        s.store_f(v, &mut self.sums.0[t].as_chunks_mut().0[r]);
     }
 }
 
@@ -176,8 +196,8 @@ impl<S: Simd, B: Block> Sink<S> for Keep<'_, S, B> {
 
 /// A strip of some tiles times some tokens, added to what the strips before gave.
 struct Multiply<'a, K, const R: usize> {
-    tiles: [(&'a [Kept; STRIP], Target); R],
-    work: &'a Work<'a, Q8>,
+    tiles: [&'a [Kept; STRIP]; R],
+    work: Work<'a, Q8>,
     offset: i32,
     kind: PhantomData<K>,
 }
@@ -185,8 +205,8 @@ struct Multiply<'a, K, const R: usize> {
 impl<K: Kind, const R: usize> Kernel for Multiply<'_, K, R> {
     type Output = ();
     #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        let (mut t, end) = (self.work.tokens.start, self.work.tokens.end);
+    fn run<S: Simd>(mut self, s: S) {
+        let (mut t, end) = (0, self.work.tokens.len());
         if S::WIDE {
             while t + 6 <= end {
                 self.block::<S, 6>(s, t);
@@ -223,14 +243,12 @@ impl<K: Kind, const R: usize> Multiply<'_, K, R> {
     /// All tiles times N tokens: weights and activations are loaded once for
     /// `R * N` products.
     #[inline(always)]
-    fn block<S: Simd, const N: usize>(&self, s: S, t: usize) {
+    fn block<S: Simd, const N: usize>(&mut self, s: S, t: usize) {
         let rows = self.work.rows::<N>(t);
         let mut sums = [[s.splat_f(0.0); N]; R];
-        if self.work.from > 0 {
-            for r in 0..R {
-                for n in 0..N {
-                    sums[r][n] = self.tiles[r].1.load(s, t + n);
-                }
+        for r in 0..R {
+            for n in 0..N {
+                sums[r][n] = self.work.load(s, r, t + n);
             }
         }
         for i in 0..self.work.len {
@@ -247,7 +265,7 @@ impl<K: Kind, const R: usize> Multiply<'_, K, R> {
                 for j in 4 * half..4 * half + 4 {
                     let mut w = [s.splat(0); R];
                     for r in 0..R {
-                        w[r] = s.load(&self.tiles[r].0[i].q[j]);
+                        w[r] = s.load(&self.tiles[r][i].q[j]);
                     }
                     for n in 0..N {
                         let x = rows[n][i].q[j];
@@ -259,7 +277,7 @@ impl<K: Kind, const R: usize> Multiply<'_, K, R> {
                 if half == 1 || K::HALVES {
                     let part = if K::HALVES { half } else { 0 };
                     for r in 0..R {
-                        let scale = self.tiles[r].0[i].scale::<S, K>(s, part);
+                        let scale = self.tiles[r][i].scale::<S, K>(s, part);
                         for n in 0..N {
                             let (x, dot) = (&rows[n][i], dots[r][n]);
                             sums[r][n] = scale_and_add::<S, K>(s, scale, x, part, dot, sums[r][n]);
@@ -270,21 +288,19 @@ impl<K: Kind, const R: usize> Multiply<'_, K, R> {
         }
         for r in 0..R {
             for n in 0..N {
-                self.tiles[r].1.store(s, t + n, sums[r][n]);
+                self.work.store(s, r, t + n, sums[r][n]);
             }
         }
     }
 
     /// One tile times N tokens, a group of weights in registers.
     #[inline(always)]
-    fn row<S: Simd, const N: usize>(&self, s: S, r: usize, t: usize) {
-        let (kept, target) = self.tiles[r];
+    fn row<S: Simd, const N: usize>(&mut self, s: S, r: usize, t: usize) {
+        let kept = self.tiles[r];
         let rows = self.work.rows::<N>(t);
         let mut sums = [s.splat_f(0.0); N];
-        if self.work.from > 0 {
-            for n in 0..N {
-                sums[n] = target.load(s, t + n);
-            }
+        for n in 0..N {
+            sums[n] = self.work.load(s, r, t + n);
         }
         for i in 0..self.work.len {
             let group = kept[i].get::<S, K>(s);
@@ -303,7 +319,7 @@ impl<K: Kind, const R: usize> Multiply<'_, K, R> {
             }
         }
         for n in 0..N {
-            target.store(s, t + n, sums[n]);
+            self.work.store(s, r, t + n, sums[n]);
         }
     }
 }
@@ -396,22 +412,19 @@ pub(super) fn float<V: Values, T: Tile>(product: Product, x: &[f32]) {
     let cols = product.matrix.cols;
     let mut values = Aligned([[[0.0; LANES]; FLOAT_STRIP * GROUP]; TILES]);
     let groups = cols.div_ceil(GROUP);
-    for_strips::<T>(&product, x.len() / cols, groups, V::STRIP, |tiles, strip, tokens| {
+    for_strips::<T>(&product, x.len() / cols, (groups, V::STRIP), |tiles, strip, tokens, sums| {
         let (from, end) = (strip.start * GROUP, cols.min(strip.end * GROUP));
-        for ((tile, _), values) in tiles.iter().zip(&mut values.0) {
+        for (tile, values) in tiles.iter().zip(&mut values.0) {
             let values = &mut values[..end - from];
             product.isa.run(Expand::<V, T> { tile: *tile, from: strip.start, values, kind: PhantomData });
         }
-        let work = Work { x, groups: cols, from, len: end - from, tokens };
-        let run = |isa: Enabled| match tiles {
-            [one] => isa.run(MultiplyFloats { tiles: [(&values.0[0], one.1)], work: &work }),
-            [one, other, ..] => isa.run(MultiplyFloats {
-                tiles: [(&values.0[0], one.1), (&values.0[1], other.1)],
-                work: &work,
-            }),
-            [] => {}
-        };
-        run(product.isa);
+        let work = Work { x, groups: cols, from, len: end - from, tokens, sums };
+        let [one, other] = &values.0;
+        if tiles.len() == 1 {
+            product.isa.run(MultiplyFloats { tiles: [one], work });
+        } else {
+            product.isa.run(MultiplyFloats { tiles: [one, other], work });
+        }
     });
 }
 
@@ -434,16 +447,16 @@ impl<V: Values, T: Tile> Kernel for Expand<'_, V, T> {
 
 /// A strip of some tiles times some tokens, added to what the strips before gave.
 struct MultiplyFloats<'a, const R: usize> {
-    tiles: [(&'a FloatStrip, Target); R],
+    tiles: [&'a FloatStrip; R],
     /// In columns, not groups.
-    work: &'a Work<'a, f32>,
+    work: Work<'a, f32>,
 }
 
 impl<const R: usize> Kernel for MultiplyFloats<'_, R> {
     type Output = ();
     #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        let (mut t, end) = (self.work.tokens.start, self.work.tokens.end);
+    fn run<S: Simd>(mut self, s: S) {
+        let (mut t, end) = (0, self.work.tokens.len());
         while S::WIDE && t + 6 <= end {
             self.block::<S, 6>(s, t);
             t += 6;
@@ -461,14 +474,12 @@ impl<const R: usize> Kernel for MultiplyFloats<'_, R> {
 
 impl<const R: usize> MultiplyFloats<'_, R> {
     #[inline(always)]
-    fn block<S: Simd, const N: usize>(&self, s: S, t: usize) {
+    fn block<S: Simd, const N: usize>(&mut self, s: S, t: usize) {
         let rows: [&[f32]; N] = self.work.rows(t);
         let mut sums = [[s.splat_f(0.0); N]; R];
-        if self.work.from > 0 {
-            for r in 0..R {
-                for n in 0..N {
-                    sums[r][n] = self.tiles[r].1.load(s, t + n);
-                }
+        for r in 0..R {
+            for n in 0..N {
+                sums[r][n] = self.work.load(s, r, t + n);
             }
         }
         // A sum of its own for each group keeps the error small.
@@ -477,7 +488,7 @@ impl<const R: usize> MultiplyFloats<'_, R> {
             for c in from..self.work.len.min(from + GROUP) {
                 let mut w = [s.splat_f(0.0); R];
                 for r in 0..R {
-                    w[r] = s.load_f(&self.tiles[r].0[c]);
+                    w[r] = s.load_f(&self.tiles[r][c]);
                 }
                 for n in 0..N {
                     let x = s.splat_f(rows[n][c]);
@@ -494,7 +505,7 @@ impl<const R: usize> MultiplyFloats<'_, R> {
         }
         for r in 0..R {
             for n in 0..N {
-                self.tiles[r].1.store(s, t + n, sums[r][n]);
+                self.work.store(s, r, t + n, sums[r][n]);
             }
         }
     }

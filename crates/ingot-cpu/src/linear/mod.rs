@@ -27,6 +27,7 @@ use crate::simd::{LANES, Packed, Rows};
 use ingot_format::DType;
 use many::{Plain, Quantized};
 use std::ops::Range;
+use target::Product;
 
 /// Rows of a tile.
 pub(crate) const TILE: usize = LANES;
@@ -78,7 +79,42 @@ impl Matrix<'_> {
     /// # Safety
     /// Nobody else uses these columns of `out` meanwhile.
     pub(crate) unsafe fn multiply(self, isa: Enabled, rows: Range<usize>, x: Input, out: Out) {
-        let product = Product { isa, matrix: self, rows, out };
+        let mut at = rows.start;
+        while at < rows.end {
+            let first = self.tile_of(at);
+            let whole = (rows.end - at) / TILE * TILE;
+            if first == at && whole > 0 {
+                self.tiles(Product { isa, matrix: self, rows: at..at + whole, out }, x);
+                at += whole;
+                continue;
+            }
+            // Of a tile only some rows are wanted: all are computed, beside the output.
+            let (skip, height) = (at - first, rows.end.min(first + TILE) - at);
+            let one = self.only_tile(first);
+            let mut all = vec![0.0; out.rows() * TILE];
+            one.tiles(Product { isa, matrix: one, rows: 0..TILE, out: Out::new(&mut all, TILE) }, x);
+            for (t, row) in all.chunks_exact(TILE).enumerate() {
+                // SAFETY: by the caller's promise.
+                unsafe { out.part(t, at, height) }.copy_from_slice(&row[skip..skip + height]);
+            }
+            at += height;
+        }
+    }
+
+    /// The first row of a tile that has the row. Packed rows have their place in
+    /// one; others can begin anywhere, but sixteen of them must be there.
+    fn tile_of(self, row: usize) -> usize {
+        if self.packed { row - row % TILE } else { row.min(self.bytes.len() / self.row_bytes() - TILE) }
+    }
+
+    /// The tile that begins with a row, as a matrix.
+    fn only_tile(self, first: usize) -> Self {
+        let row_bytes = self.row_bytes();
+        Self { bytes: &self.bytes[first * row_bytes..][..TILE * row_bytes], ..self }
+    }
+
+    /// A product of whole tiles.
+    fn tiles(self, product: Product, x: Input) {
         match x {
             Input::Q8(x) => with_block!(self.dtype,
                 B => match (self.packed, x.len() * 32 / self.cols) {
@@ -114,15 +150,6 @@ impl Matrix<'_> {
     fn row_bytes(self) -> usize {
         self.dtype.row_bytes(self.cols).expect("rows of whole blocks")
     }
-}
-
-/// What a product is made of, but for the activations. Whoever makes one promises
-/// that nobody else uses the columns `rows` of `out` meanwhile.
-struct Product<'a> {
-    isa: Enabled,
-    matrix: Matrix<'a>,
-    rows: Range<usize>,
-    out: Out,
 }
 
 #[cfg(test)]

@@ -1,31 +1,32 @@
-//! Which columns of the output a tile fills.
+//! Where the results of a tile go.
 
-use super::{Product, TILE};
+use super::{Matrix, TILE};
+use crate::isa::Enabled;
 use crate::shared::Out;
 use crate::simd::{Simd, Tile};
+use std::ops::Range;
+
+/// What a product of whole tiles is made of, but for the activations. Whoever
+/// makes one promises that nobody else uses the columns `rows` of `out`
+/// meanwhile.
+pub(super) struct Product<'a> {
+    pub(super) isa: Enabled,
+    pub(super) matrix: Matrix<'a>,
+    /// A multiple of sixteen; in packed matrices also where they begin.
+    pub(super) rows: Range<usize>,
+    /// `[T, at least the last row]`
+    pub(super) out: Out,
+}
 
 impl Product<'_> {
-    /// The tile that begins with the row, and its part of the output.
-    pub(super) fn tile<T: Tile>(&self, at: usize) -> (T, Target) {
-        let (matrix, end) = (self.matrix, self.rows.end);
-        let row_bytes = matrix.row_bytes();
-        // Packed rows have their place in a tile. Others can begin anywhere, but
-        // sixteen of them must be there.
-        let first = if matrix.packed { at - at % TILE } else { at.min(matrix.bytes.len() / row_bytes - TILE) };
-        let target = Target { out: self.out, skip: at - first, at, height: end.min(first + TILE) - at };
-        (T::new(matrix.bytes, row_bytes, first), target)
+    /// The tile that begins with a row.
+    pub(super) fn tile<T: Tile>(&self, row: usize) -> T {
+        T::new(self.matrix.bytes, self.matrix.row_bytes(), row)
     }
 
-    /// All tiles.
+    /// All tiles and where their results go.
     pub(super) fn tiles<T: Tile>(&self) -> impl Iterator<Item = (T, Target)> {
-        let mut at = self.rows.start;
-        std::iter::from_fn(move || {
-            (at < self.rows.end).then(|| {
-                let (tile, target) = self.tile(at);
-                at += target.height;
-                (tile, target)
-            })
-        })
+        self.rows.clone().step_by(TILE).map(|row| (self.tile(row), Target { out: self.out, at: row }))
     }
 }
 
@@ -33,10 +34,7 @@ impl Product<'_> {
 #[derive(Clone, Copy)]
 pub(super) struct Target {
     out: Out,
-    /// Rows of the tile that come before those wanted.
-    skip: usize,
     at: usize,
-    height: usize,
 }
 
 impl Target {
@@ -44,27 +42,6 @@ impl Target {
     #[inline(always)]
     pub(super) fn store<S: Simd>(self, s: S, t: usize, v: S::F) {
         // SAFETY: nobody else uses the columns, as whoever made the product promised.
-        let part = unsafe { self.out.part(t, self.at, self.height) };
-        if let Ok(all) = <&mut [f32; TILE]>::try_from(&mut *part) {
-            s.store_f(v, all);
-        } else {
-            let mut all = [0.0; TILE];
-            s.store_f(v, &mut all);
-            part.copy_from_slice(&all[self.skip..self.skip + self.height]);
-        }
-    }
-
-    /// The columns of token `t`.
-    #[inline(always)]
-    pub(super) fn load<S: Simd>(self, s: S, t: usize) -> S::F {
-        // SAFETY: as above.
-        let part = unsafe { self.out.part(t, self.at, self.height) };
-        if let Ok(all) = <&[f32; TILE]>::try_from(&*part) {
-            s.load_f(all)
-        } else {
-            let mut all = [0.0; TILE];
-            all[self.skip..self.skip + self.height].copy_from_slice(part);
-            s.load_f(&all)
-        }
+        s.store_f(v, unsafe { self.out.block(t, self.at) });
     }
 }
