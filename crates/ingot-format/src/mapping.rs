@@ -66,7 +66,8 @@ impl Mapping {
         // SAFETY: nobody writes to the map, so all that goes away can be read again:
         // from the file, or as zeros where the guard has put zeros.
         #[cfg(unix)]
-        let _ = unsafe { self.map.unchecked_advise_range(UncheckedAdvice::DontNeed, range.start, range.len()) };
+        let _ =
+            unsafe { self.map.unchecked_advise_range(UncheckedAdvice::DontNeed, range.start, range.len()) };
         #[cfg(not(unix))]
         let _ = range;
     }

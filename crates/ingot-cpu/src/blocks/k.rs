@@ -1,8 +1,8 @@
 //! The types with blocks of 256 values, whose scales are themselves quantized.
 
 use super::{
-    Affine, AffineHalves, Block, CenteredHalves, Group, MapInline, Sink, byte, nibbles, signed_byte, unrolled,
-    words8,
+    Affine, AffineHalves, Block, CenteredHalves, Group, MapInline, Sink, byte, nibbles, signed_byte,
+    unrolled, words8,
 };
 use crate::simd::{Simd, Tile};
 

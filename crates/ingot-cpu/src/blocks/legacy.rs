@@ -1,6 +1,6 @@
 //! The types with one scale for 32 values.
 
-use super::{Affine, Block, Centered, Group, Kind, Signed, Sink, words8, join, nibbles};
+use super::{Affine, Block, Centered, Group, Kind, Signed, Sink, join, nibbles, words8};
 use crate::simd::{Simd, Tile};
 
 /// `f16 d; i8 q[32]`: d q

@@ -10,22 +10,31 @@ pub(crate) struct Iq4Xs;
 /// `u8 e; u4 q[32]`: 2^(e - 128) FP4\[q]
 pub(crate) struct Mxfp4;
 
-const NONLINEAR: [i8; 16] = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
+const NONLINEAR: [u8; 16] = bytes([-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113]);
 /// Twice the values of a 4-bit float with two exponent bits and one of mantissa.
-const FP4: [i8; 16] = [0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12];
+const FP4: [u8; 16] = bytes([0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12]);
+
+const fn bytes(values: [i8; 16]) -> [u8; 16] {
+    let mut bytes = [0; 16];
+    let mut i = 0;
+    while i < 16 {
+        bytes[i] = values[i] as u8;
+        i += 1;
+    }
+    bytes
+}
 
 /// Columns 0..16 from the low and 16..32 from the high nibbles at `offset`.
 ///
 /// # Safety
 /// Sixteen bytes at `offset` are inside the rows.
 #[inline(always)]
-unsafe fn look_up<S: Simd>(s: S, tile: impl Tile, offset: usize, table: &[i8; 16]) -> [S::V; 8] {
+unsafe fn look_up<S: Simd>(s: S, tile: impl Tile, offset: usize, table: &[u8; 16]) -> [S::V; 8] {
     // SAFETY: by the caller's promise.
     let packed = unsafe { tile.words(s, offset) };
-    let table = table.map(|x| x as u8);
     let mut q = join(nibbles(s, packed, 0), nibbles(s, packed, 4));
     for q in &mut q {
-        *q = s.signed(s.lookup(&table, *q));
+        *q = s.signed(s.lookup(table, *q));
     }
     q
 }

@@ -7,8 +7,8 @@ use crate::linear::{Input, TILE};
 use crate::q8::Q8;
 use crate::shared::Out;
 use crate::vector;
-use ingot_plan::{Precision, WeightId};
 use ingot_plan::ops::{Experts, choose};
+use ingot_plan::{Precision, WeightId};
 
 /// Memory kept from op to op.
 #[derive(Default)]
@@ -51,7 +51,14 @@ fn products(
                 Input::Floats(&x[first * cols..end * cols])
             };
             // SAFETY: every tile of every segment is one item, in one range only.
-            unsafe { weights.matrix(id, expert).multiply(machine.isa, tile, x, out_all.rows_from(first, end - first)) };
+            unsafe {
+                weights.matrix(id, expert).multiply(
+                    machine.isa,
+                    tile,
+                    x,
+                    out_all.rows_from(first, end - first),
+                )
+            };
         }
     });
 }

@@ -102,7 +102,9 @@ impl Weights {
         for op in plan.ops() {
             match op {
                 Op::Linear(op) => op.parts.iter().for_each(|p| multiplied[p.weight.index()] = true),
-                Op::Experts(op) => [op.gate, op.up, op.down].iter().for_each(|w| multiplied[w.index()] = true),
+                Op::Experts(op) => {
+                    [op.gate, op.up, op.down].iter().for_each(|w| multiplied[w.index()] = true)
+                }
                 _ => {}
             }
         }

@@ -38,12 +38,11 @@ impl<B: Block, T: Tile, const N: usize> Kernel for Integer<'_, B, T, N> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let groups = self.x[0].len();
-        let mut sink = Accumulate::<S, B, N> {
-            s,
-            x: self.x.map(<[Q8]>::as_ptr),
-            sums: [s.splat_f(0.0); N],
-            block: PhantomData,
-        };
+        let mut x = [self.x[0].as_ptr(); N];
+        for n in 0..N {
+            x[n] = self.x[n].as_ptr();
+        }
+        let mut sink = Accumulate::<S, B, N> { s, x, sums: [s.splat_f(0.0); N], block: PhantomData };
         for block in 0..groups / B::GROUPS {
             self.tile.prefetch(s, self.row_bytes, block, B::BYTES);
             // SAFETY: a row of weights has as many groups as one of activations.
@@ -102,7 +101,10 @@ impl<W: Float, const N: usize> Kernel for Floats<'_, W, N> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let cols = self.x[0].len();
-        let x = self.x.map(<[f32]>::as_ptr);
+        let mut x = [self.x[0].as_ptr(); N];
+        for n in 0..N {
+            x[n] = self.x[n].as_ptr();
+        }
         let mut sums = [s.splat_f(0.0); N];
         for from in (0..cols).step_by(GROUP) {
             self.tile.prefetch(s, 0, from / GROUP, GROUP * W::BYTES);

@@ -2,9 +2,9 @@
 //! first-level cache once and multiplied with some tokens at a time, their sums
 //! in registers.
 
+use super::TILE;
 use super::group::{accumulate, accumulate_pair, beginning, dot, scale_and_add};
 use super::target::Product;
-use super::TILE;
 use crate::blocks::{Block, Float, GROUP, Group, Kind, Sink};
 use crate::isa::Enabled;
 use crate::q8::Q8;

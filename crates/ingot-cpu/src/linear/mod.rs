@@ -129,20 +129,20 @@ impl Matrix<'_> {
                 },
                 _W => unreachable!("{} weights take float activations", self.dtype)),
             Input::Floats(x) => with_block!(self.dtype,
-                B => if self.packed {
-                    many::float::<Quantized<B>, Packed>(product, x)
-                } else {
-                    many::float::<Quantized<B>, Rows>(product, x)
-                },
-                W => match (self.packed, x.len() / self.cols) {
-                    (_, 0) => {}
-                    (true, 1) => few::float::<W, 1>(product, x),
-                    (true, 2) => few::float::<W, 2>(product, x),
-                    (true, 3..=4) => few::float::<W, 4>(product, x),
-                    (true, 5..=8) => few::float::<W, 8>(product, x),
-                    (true, _) => many::float::<Plain<W>, Packed>(product, x),
-                    (false, _) => many::float::<Plain<W>, Rows>(product, x),
-                }),
+            B => if self.packed {
+                many::float::<Quantized<B>, Packed>(product, x)
+            } else {
+                many::float::<Quantized<B>, Rows>(product, x)
+            },
+            W => match (self.packed, x.len() / self.cols) {
+                (_, 0) => {}
+                (true, 1) => few::float::<W, 1>(product, x),
+                (true, 2) => few::float::<W, 2>(product, x),
+                (true, 3..=4) => few::float::<W, 4>(product, x),
+                (true, 5..=8) => few::float::<W, 8>(product, x),
+                (true, _) => many::float::<Plain<W>, Packed>(product, x),
+                (false, _) => many::float::<Plain<W>, Rows>(product, x),
+            }),
         }
     }
 
