@@ -23,7 +23,7 @@ pub mod stop;
 pub use error::{Error, Result};
 pub use generate::{Finish, Generation, Piece, Request};
 pub use machine::{Machine, Setup};
-pub use memory::{Memory, available_memory};
+pub use memory::{Memory, available_memory, buffer_bytes};
 pub use model::Model;
 pub use options::{CacheType, ExecutorKind, Options};
 pub use sampler::{Mirostat, Sampler, SamplerOptions};

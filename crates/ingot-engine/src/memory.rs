@@ -1,7 +1,7 @@
 //! How much memory a model takes, and how much there is.
 
 use ingot_format::DType;
-use ingot_plan::{PAGE, Plan};
+use ingot_plan::{Layout, Op, PAGE, Plan, Rows};
 
 /// Memory of a model, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +30,24 @@ impl Memory {
         let pages = tokens.div_ceil(PAGE) as u64;
         self.slot_bytes.saturating_add(self.page_bytes.saturating_mul(pages))
     }
+}
+
+/// Scratch memory of the processor for steps of up to `rows` tokens of which
+/// `outputs` have logits, in bytes: the plan's buffers, a copy of one op's input in
+/// 8 bits with its scales, and the logits once more for whoever asked for them.
+pub fn buffer_bytes(plan: &Plan, rows: usize, outputs: usize) -> u64 {
+    let count = |kind| if kind == Rows::Tokens { rows } else { outputs } as u64;
+    let regions = Layout::new(plan).regions;
+    let values: u64 = regions.iter().map(|r| count(r.rows) * r.width as u64).sum();
+    let input = |op: &Op| match op {
+        Op::Linear(op) => {
+            let buffer = plan.buffer(op.x);
+            count(buffer.rows) * buffer.width as u64
+        }
+        _ => 0,
+    };
+    let rounded = plan.ops().iter().map(input).max().unwrap_or(0);
+    4 * (values + (outputs * plan.vocab()) as u64) + rounded * 3 / 2
 }
 
 /// Bytes that this process can still use: what the system and, where there is

@@ -7,7 +7,7 @@ use ingot::{Error, ExecutorKind, Info, Memory, ModelFile, Options};
 use ingot_engine::{Machine, Setup};
 use ingot_format::Tensor;
 use ingot_models::Model;
-use ingot_plan::{PAGE, Plan, Precision, Step};
+use ingot_plan::{PAGE, Plan, Precision, Sequence, Step};
 use std::sync::Arc;
 
 /// An open model and its executor.
@@ -25,7 +25,8 @@ pub struct Bare {
     /// What its memory is made of.
     pub memory: Memory,
     room: u64,
-    pages: Vec<u32>,
+    /// Pages of each sequence.
+    pages: Vec<Vec<u32>>,
     /// The tensors keep the file open.
     _weights: Vec<Tensor>,
 }
@@ -72,9 +73,10 @@ impl Bare {
         })
     }
 
-    /// Makes room for one sequence of so many positions, and for a second slot.
-    pub fn reserve(&mut self, positions: usize) -> ingot::Result<()> {
-        let needed = self.memory.sequence(positions);
+    /// Makes room for some sequences of so many positions each, and for a slot
+    /// after theirs.
+    pub fn reserve(&mut self, positions: usize, sequences: usize) -> ingot::Result<()> {
+        let needed = self.memory.sequence(positions).saturating_mul(sequences as u64);
         if needed > self.room {
             let (needed, room) = (crate::units::bytes(needed), crate::units::bytes(self.room));
             return Err(Error::OutOfMemory(format!(
@@ -82,13 +84,36 @@ impl Bare {
             )));
         }
         let pages = if self.plan.page_len() == 0 { 0 } else { positions.div_ceil(PAGE) };
-        self.pages = (0..pages as u32).collect();
-        Ok(self.machine.executor().reserve(pages, 2)?)
+        let of = |sequence| (sequence * pages) as u32..((sequence + 1) * pages) as u32;
+        self.pages = (0..sequences).map(|sequence| of(sequence).collect()).collect();
+        Ok(self.machine.executor().reserve(sequences * pages, sequences + 1)?)
     }
 
-    /// A step of the sequence in slot 0 whose last row's logits are wanted.
+    /// The pages of a sequence.
+    pub fn pages(&self, sequence: usize) -> &[u32] {
+        &self.pages[sequence]
+    }
+
+    /// A step of the first sequence, which is in slot 0, whose last row's logits
+    /// are wanted.
     pub fn step(&self, tokens: &[u32], past: usize) -> Step {
-        Step::single(tokens, past, 0, &self.pages)
+        Step::single(tokens, past, 0, &self.pages[0])
+    }
+
+    /// A step of one token of each of the first sequences, `[sequences]`, whose
+    /// logits are wanted.
+    pub fn batch(&self, tokens: &[u32], past: usize) -> Step {
+        let sequence = |(i, pages): (usize, &Vec<u32>)| Sequence {
+            rows: i..i + 1,
+            past,
+            slot: i as u32,
+            pages: pages.clone(),
+        };
+        Step {
+            tokens: tokens.to_vec(),
+            sequences: self.pages.iter().take(tokens.len()).enumerate().map(sequence).collect(),
+            outputs: (0..tokens.len() as u32).collect(),
+        }
     }
 
     /// Runs a step.

@@ -30,7 +30,7 @@ pub use embedded::{EMBEDDED_NAME, embedded, embedded_bytes};
 pub use ingot_engine::sampler::SamplerError;
 pub use ingot_engine::{
     CacheType, Error, ExecutorKind, Finish, Generation, Memory, Mirostat, Model, Options, Piece, Request,
-    Result, Sampler, SamplerOptions, Session, available_memory,
+    Result, Sampler, SamplerOptions, Session, available_memory, buffer_bytes,
 };
 pub use ingot_format::{Bytes, ModelFile};
 pub use ingot_gpu::DeviceKind;

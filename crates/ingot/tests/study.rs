@@ -94,6 +94,34 @@ fn bench_on_the_processor() {
 }
 
 #[test]
+fn bench_of_several_sequences() {
+    for model in [MODEL, RECURRENT] {
+        let args = ["bench", model, "--device", "cpu", "--rounds", "2", "--prompt", "0", "--tokens", "5"];
+        let run = |extra: &[&str]| ingot(&[&args, extra].concat());
+        // A depth whose last page is not full, and one that ends with a page.
+        for depth in ["70", "64"] {
+            let json = run(&["--json", "--batch", "3", "--depth", depth]).json();
+            let batch = &json["batch"];
+            assert_eq!((&batch["tokens"], &batch["sequences"]), (&5.into(), &3.into()));
+            assert_eq!(json["decode"]["sequences"], 1);
+            let seconds = batch["seconds"].as_array().unwrap().iter().map(|s| s.as_f64().unwrap());
+            let least = seconds.fold(f64::INFINITY, f64::min);
+            let most = batch["tokens_per_s"]["max"].as_f64().unwrap();
+            assert!((15.0 / least - most).abs() < 1e-6 * most, "{batch}");
+        }
+        let cache = |batch: &str| run(&["--json", "--batch", batch]).json()["memory"]["cache_bytes"].clone();
+        assert!(cache("4").as_u64() > cache("2").as_u64());
+        assert_eq!(run(&["--json"]).json()["batch"], Value::Null);
+        let text = run(&["--batch", "3", "--depth", "9"]).ok();
+        for word in ["| write 5 of each of 3 after 9 ", "| 3 sequences at a time ", "| together "] {
+            assert!(text.contains(word), "{word:?} is not in {text}");
+        }
+    }
+    ingot(&["bench", "--batch", "0"]).fails(2, &["--batch"]);
+    ingot(&["bench", "--batch", "60000", "--depth", "400000000"]).fails(1, &["out of memory"]);
+}
+
+#[test]
 fn bench_of_one_thing_and_of_a_state() {
     let bench = |args: &[&str]| ingot(&[&["bench", "--rounds", "1"], args].concat());
     let json = bench(&[RECURRENT, "--json", "--prompt", "0", "--tokens", "3", "--depth", "9"]).json();
@@ -181,6 +209,10 @@ fn bench_of_the_simulator() {
     let args = ["bench", MODEL, "--device", "sim", "--prompt", "3", "--tokens", "10", "--rounds", "1"];
     let json = ingot(&[&args[..], &["--json", "--submit", "--profile"]].concat()).json();
     assert_eq!(json["device"], "sim");
+    assert_eq!(
+        (&json["memory"], &json["bandwidth"], &json["batch"]),
+        (&Value::Null, &Value::Null, &Value::Null)
+    );
     // Tokens are drawn on the device: a window of eight steps and one of two.
     let decode = &json["decode"];
     assert_eq!((&decode["drawn_by"], &decode["window"]), (&"device".into(), &8.into()), "{json}");
@@ -204,6 +236,14 @@ fn bench_of_the_simulator() {
         let launches: u64 = kernels.iter().map(|k| k["launches"].as_u64().unwrap()).sum();
         assert!(launches > 5 && kernels.iter().all(|k| k["seconds"].as_f64().unwrap() > 0.0), "{profile}");
     }
+}
+
+#[test]
+fn bench_of_several_sequences_in_the_simulator() {
+    let args = ["bench", MODEL, "--device", "sim", "--prompt", "0", "--tokens", "3", "--rounds", "1"];
+    let json = ingot(&[&args[..], &["--json", "--batch", "2", "--depth", "5"]].concat()).json();
+    let batch = &json["batch"];
+    assert_eq!((&batch["drawn_by"], &batch["sequences"]), (&"device".into(), &2.into()), "{json}");
 }
 
 #[test]

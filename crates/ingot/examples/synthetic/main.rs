@@ -9,19 +9,12 @@
 //! random places on; so some rows of a matrix are the same, which costs the same.
 //! The same call gives the same file everywhere.
 
-mod blocks;
-mod mix;
-mod shapes;
-mod tensors;
-mod vocabulary;
+mod generator;
 
-use blocks::Pools;
-use ingot_format::{GgufWriter, Result};
-use mix::Mix;
-use shapes::Shape;
+use generator::{Mix, Shape, shapes, write};
 use std::path::Path;
 
-fn main() -> std::result::Result<(), String> {
+fn main() -> Result<(), String> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let (words, layers) = match &args[..] {
         [shape, mix, out] => ([shape, mix, out], None),
@@ -43,25 +36,6 @@ fn known() -> String {
     let shapes: Vec<_> = shapes::ALL.iter().map(|shape| shape.name).collect();
     let mixes: Vec<_> = Mix::ALL.iter().map(|mix| mix.name()).collect();
     format!("SHAPE is one of {}\nTYPE is one of {}", shapes.join(", "), mixes.join(", "))
-}
-
-/// Writes the file; the number of its parameters.
-fn write(shape: &Shape, mix: Mix, out: &Path) -> Result<usize> {
-    let mut writer = GgufWriter::new();
-    shape.describe(&mut writer);
-    writer.set("general.file_type", mix.file_type());
-    vocabulary::describe(shape, &mut writer);
-    let tensors: Vec<_> =
-        tensors::of(shape).into_iter().map(|tensor| (mix.dtype(&tensor, shape), tensor)).collect();
-    for (dtype, tensor) in &tensors {
-        writer.add(tensor.name.as_str(), *dtype, &tensor.shape)?;
-    }
-    let mut pools = Pools::default();
-    writer.write_to_path(out, |i, sink| {
-        let (dtype, tensor) = &tensors[i];
-        pools.fill(tensor, *dtype, sink)
-    })?;
-    Ok(tensors.iter().map(|(_, tensor)| tensor.len()).sum())
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use super::{EngineArgs, ModelArgument, Settings};
 use crate::device::Device;
 use clap::Args;
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU16, NonZeroUsize};
 
 /// Measure how fast a model is read and written.
 #[derive(Args)]
@@ -12,12 +12,16 @@ Examples:
   ingot bench
   ingot bench model.gguf --device cpu --threads 4
   ingot bench model.gguf --prompt 0 --tokens 256 --depth 8192
+  ingot bench model.gguf --batch 8
   ingot bench model.gguf --submit --profile
   ingot bench model.gguf --json > today.json
 
 Reading and writing both begin after --depth tokens of context. Tokens come from
 a fixed seed, writing goes on with the likeliest token. A GPU draws it by itself,
-eight steps in one go. One round is run before those that count.")]
+eight steps in one go. One round is run before those that count. What the memory
+can do is measured in the same run: on a GPU with copies, on the processor by
+reading half a gigabyte with as many threads, in huge pages and in small ones
+(unless the model is so small that it may live in caches).")]
 pub struct BenchArgs {
     /// Which model.
     #[command(flatten)]
@@ -34,6 +38,9 @@ pub struct BenchArgs {
     /// Tokens of context that are there before
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub depth: u32,
+    /// Also write so many sequences at the same time
+    #[arg(long, value_name = "N", default_value = "1")]
+    pub batch: NonZeroU16,
     /// Compare ways of handing work to the GPU: a launch at a time, a layer, a step, several steps
     #[arg(long)]
     pub submit: bool,

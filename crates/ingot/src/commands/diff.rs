@@ -73,7 +73,7 @@ struct Seen {
 
 /// Reads the first `past` tokens, then runs a step of the others and looks.
 fn look(bare: &mut Bare, tokens: &[u32], past: usize, launch: Option<usize>) -> Result<Seen> {
-    bare.reserve(tokens.len())?;
+    bare.reserve(tokens.len(), 1)?;
     let (before, tokens) = tokens.split_at(past);
     let mut logits = Vec::new();
     bare.machine.executor().clear_slot(0).map_err(Error::from)?;

@@ -6,15 +6,17 @@ use crate::bare::{self, Bare};
 use crate::failure::Result;
 use ingot_format::DType;
 use ingot_gpu::{Counts, Submission};
-use ingot_plan::{Draw, Op, Place, Plan, StateDecl, Window};
+use ingot_plan::{Draw, Op, PAGE, Place, Plan, StateDecl, Window};
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
-/// A model with its context, ready to be measured. Slot 0 is the sequence's, slot
-/// 1 keeps what it was after the context.
+/// A model with its context, ready to be measured: one sequence or several with
+/// the same context, each with memory of its own. A slot after theirs keeps what
+/// their states were after the context.
 pub struct Bench {
     bare: Bare,
     depth: usize,
+    sequences: usize,
     logits: Vec<f32>,
     /// The executor draws tokens by itself, as far as is known.
     draws: bool,
@@ -31,7 +33,10 @@ pub struct Reading {
 
 /// Writing tokens, a time for each round.
 pub struct Writing {
+    /// Of each sequence.
     pub tokens: usize,
+    /// How many were written at the same time.
+    pub sequences: usize,
     /// Who drew them.
     pub drawn: Drawn,
     pub times: Vec<Duration>,
@@ -55,13 +60,20 @@ const WINDOW: usize = 8;
 const SUBMITTED: usize = 32;
 
 impl Bench {
-    /// Reads a context of `depth` tokens and makes room for `more`.
-    pub fn new(bare: Bare, depth: usize, more: usize) -> Result<Self> {
-        let mut bench = Self { bare, depth, logits: Vec::new(), draws: true };
-        bench.bare.reserve(depth + more)?;
+    /// Reads a context of `depth` tokens and makes room for `more` in each of some
+    /// sequences.
+    pub fn new(bare: Bare, depth: usize, more: usize, sequences: usize) -> Result<Self> {
+        let mut bench = Self { bare, depth, sequences, logits: Vec::new(), draws: true };
+        bench.bare.reserve(depth + more, sequences)?;
         bench.bare.machine.executor().clear_slot(0).map_err(ingot::Error::from)?;
         bench.feed(0, depth)?;
-        bench.copy_slot(0, 1)?;
+        bench.copy_slot(0, sequences)?;
+        for page in 0..depth.div_ceil(PAGE).min(bench.bare.pages(0).len()) {
+            for sequence in 1..sequences {
+                let [from, to] = [0, sequence].map(|s| Place::Page(bench.bare.pages(s)[page]));
+                bench.bare.machine.executor().copy(from, to).map_err(ingot::Error::from)?;
+            }
+        }
         Ok(bench)
     }
 
@@ -80,19 +92,31 @@ impl Bench {
         Ok(Reading { tokens, steps: tokens.div_ceil(self.chunk()), times, counts })
     }
 
-    /// Writes tokens, always the likeliest; in windows if the executor has any.
+    /// Writes tokens of one sequence, always the likeliest; in windows if the
+    /// executor has any.
     pub fn write(&mut self, tokens: usize, rounds: usize) -> Result<Writing> {
-        self.write_drawn(tokens, rounds, Drawn::Device(WINDOW))
+        self.write_drawn(tokens, rounds, 1, Drawn::Device(WINDOW))
     }
 
-    fn write_drawn(&mut self, tokens: usize, rounds: usize, drawn: Drawn) -> Result<Writing> {
+    /// Writes so many tokens of every sequence, a token of each in a step.
+    pub fn write_batch(&mut self, tokens: usize, rounds: usize) -> Result<Writing> {
+        self.write_drawn(tokens, rounds, self.sequences, Drawn::Device(WINDOW))
+    }
+
+    fn write_drawn(
+        &mut self,
+        tokens: usize,
+        rounds: usize,
+        sequences: usize,
+        drawn: Drawn,
+    ) -> Result<Writing> {
         // So many that there was a window of each length.
         let warm_up = tokens.min(WINDOW + tokens % WINDOW);
         let (times, counts) = self.rounds(rounds, |bench, warming_up| {
-            bench.decode(if warming_up { warm_up } else { tokens }, drawn)
+            bench.decode(if warming_up { warm_up } else { tokens }, sequences, drawn)
         })?;
         let drawn = if self.draws { drawn } else { Drawn::Host };
-        Ok(Writing { tokens, drawn, times, counts })
+        Ok(Writing { tokens, sequences, drawn, times, counts })
     }
 
     /// Writes a few tokens with each way of submitting.
@@ -106,7 +130,7 @@ impl Bench {
         let mut results = Vec::new();
         for (name, way, drawn) in ways {
             self.submit_by(way);
-            let writing = self.write_drawn(tokens.min(SUBMITTED), rounds, drawn)?;
+            let writing = self.write_drawn(tokens.min(SUBMITTED), rounds, 1, drawn)?;
             results.push(Submitted { name, writing });
         }
         self.submit_by(Submission::default());
@@ -121,7 +145,7 @@ impl Bench {
 
     /// Times the launches of a step of so many rows.
     pub fn profile(&mut self, rows: usize) -> Result<Vec<Kernel>> {
-        self.copy_slot(1, 0)?;
+        self.copy_slot(self.sequences, 0)?;
         let step = self.bare.step(&self.tokens(self.depth..self.depth + rows), self.depth);
         match self.bare.machine.gpu() {
             Some(gpu) => Ok(profile::of(gpu, &step).map_err(ingot::Error::from)?),
@@ -145,7 +169,7 @@ impl Bench {
     ) -> Result<(Vec<Duration>, Option<Counts>)> {
         let (mut times, mut counts) = (Vec::new(), None);
         for i in 0..=rounds {
-            self.copy_slot(1, 0)?;
+            (0..self.sequences).try_for_each(|sequence| self.copy_slot(self.sequences, sequence))?;
             self.counts();
             let start = Instant::now();
             round(self, i == 0)?;
@@ -173,20 +197,25 @@ impl Bench {
         Ok(())
     }
 
-    fn decode(&mut self, n: usize, drawn: Drawn) -> Result {
-        let mut token = self.tokens(self.depth..self.depth + 1)[0];
+    /// Writes `n` tokens of each of the first sequences.
+    fn decode(&mut self, n: usize, sequences: usize, drawn: Drawn) -> Result {
+        // Sequences that differ, as those of different people would.
+        let mut tokens = self.tokens(self.depth..self.depth + sequences);
         let (mut past, end) = (self.depth, self.depth + n);
+        let draws = vec![Draw::GREEDY; sequences];
         while past < end {
-            let step = self.bare.step(&[token], past);
+            let step = self.bare.batch(&tokens, past);
             if let (Drawn::Device(steps), true) = (drawn, self.draws) {
                 let steps = steps.min(end - past);
-                let window = Window { first: &step, draws: &[Draw::GREEDY], ends: &[], steps };
+                let window = Window { first: &step, draws: &draws, ends: &[], steps };
                 let executor = self.bare.machine.executor();
-                self.draws = executor.window(&window, &mut |_, t| token = t).map_err(ingot::Error::from)?;
+                let token = &mut |sequence: usize, token| tokens[sequence] = token;
+                self.draws = executor.window(&window, token).map_err(ingot::Error::from)?;
                 past += if self.draws { steps } else { 0 };
             } else {
                 self.bare.run(&step, &mut self.logits)?;
-                token = argmax(&self.logits);
+                let rows = self.logits.chunks_exact(self.bare.plan.vocab());
+                tokens.iter_mut().zip(rows).for_each(|(token, logits)| *token = argmax(logits));
                 past += 1;
             }
         }
@@ -197,9 +226,10 @@ impl Bench {
         bare::tokens(places, self.bare.plan.vocab())
     }
 
-    fn copy_slot(&mut self, from: u32, to: u32) -> Result {
+    fn copy_slot(&mut self, from: usize, to: usize) -> Result {
         if self.bare.plan.slot_len() > 0 {
-            let copied = self.bare.machine.executor().copy(Place::Slot(from), Place::Slot(to));
+            let [from, to] = [from, to].map(|slot| Place::Slot(slot as u32));
+            let copied = self.bare.machine.executor().copy(from, to);
             copied.map_err(ingot::Error::from)?;
         }
         Ok(())

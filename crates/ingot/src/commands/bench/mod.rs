@@ -1,6 +1,7 @@
 //! `ingot bench`: how fast a model is read and written here, and how near that is
 //! to what the memory can do.
 
+mod bandwidth;
 mod measure;
 mod profile;
 mod report;
@@ -10,7 +11,10 @@ use crate::cli::BenchArgs;
 use crate::device;
 use crate::failure::{Failure, Result};
 use crate::models::Place;
-use ingot::{DeviceKind, ExecutorKind};
+use crate::stats;
+use bandwidth::Bandwidth;
+use ingot::{DeviceKind, ExecutorKind, buffer_bytes};
+use ingot_engine::Machine;
 use measure::{Bench, Writing};
 use profile::Kernel;
 use report::Report;
@@ -22,9 +26,9 @@ pub fn run(args: &BenchArgs) -> Result {
         return Err(Failure::usage("there is nothing to measure: --prompt and --tokens are both 0"));
     }
     let place = Place::find(args.model.path())?;
+    let start = Instant::now();
     let file = place.model_file()?;
     let source = Source { place: &place, file: &file };
-    let start = Instant::now();
     let bare = device::open(&args.engine, |options| Bare::open(&source, options))?;
     let load = start.elapsed();
     if (args.submit || args.profile) && !matches!(bare.executor, ExecutorKind::Gpu(_)) {
@@ -38,6 +42,29 @@ pub fn run(args: &BenchArgs) -> Result {
     }
 }
 
+/// Memory that the model takes on the processor, in bytes.
+struct Resident {
+    /// All weights, once.
+    weights: u64,
+    /// Keys, values and states of all sequences, and a copy of a state.
+    cache: u64,
+    /// Scratch memory of the largest step.
+    buffers: u64,
+    /// Most that this process has had resident, the program itself included.
+    peak: Option<u64>,
+}
+
+impl Resident {
+    /// What it should come to.
+    fn stated(&self) -> u64 {
+        self.weights + self.cache + self.buffers
+    }
+}
+
+/// Models of no more bytes may live in the processor's caches, and what the memory
+/// can do says nothing about them.
+const CACHED: u64 = 64 << 20;
+
 /// How fast one way of submitting is.
 struct Submitted {
     name: &'static str,
@@ -47,9 +74,12 @@ struct Submitted {
 fn measure(args: &BenchArgs, bare: Bare, name: String, load: Duration) -> Result<Report> {
     let rounds = args.rounds.get();
     let [prompt, tokens, depth] = [args.prompt, args.tokens, args.depth].map(|n| n as usize);
-    let mut bench = Bench::new(bare, depth, prompt.max(tokens).max(1))?;
+    let sequences = usize::from(args.batch.get());
+    let longest = depth + prompt.max(tokens).max(1);
+    let mut bench = Bench::new(bare, depth, longest - depth, sequences)?;
     let reading = (prompt > 0).then(|| bench.read(prompt, rounds)).transpose()?;
     let writing = (tokens > 0).then(|| bench.write(tokens, rounds)).transpose()?;
+    let batch = (tokens > 0 && sequences > 1).then(|| bench.write_batch(tokens, rounds)).transpose()?;
     let submitted = if args.submit { bench.submissions(tokens.max(1), rounds)? } else { Vec::new() };
     let mut profiles = Vec::new();
     if args.profile {
@@ -62,6 +92,7 @@ fn measure(args: &BenchArgs, bare: Bare, name: String, load: Duration) -> Result
         }
     }
     let state_bytes = bench.state_bytes(tokens);
+    let rows = prompt.max(depth).min(bench.chunk()).max(sequences);
     let bare = bench.bare();
     let (mut gpu, mut copy_bandwidth) = (None, None);
     if let Some(device) = bare.machine.gpu() {
@@ -71,6 +102,20 @@ fn measure(args: &BenchArgs, bare: Bare, name: String, load: Duration) -> Result
             copy_bandwidth = Some(device.copy_bandwidth().map_err(ingot::Error::from)?);
         }
     }
+    let threads = match &bare.machine {
+        Machine::Cpu(cpu) => Some(cpu.threads()),
+        Machine::Gpu(_) | Machine::Reference(_) => None,
+    };
+    let memory = threads.map(|_| Resident {
+        weights: bare.memory.weights,
+        cache: bare.memory.sequence(longest) * sequences as u64
+            + if bare.plan.slot_len() > 0 { bare.memory.slot_bytes } else { 0 },
+        buffers: buffer_bytes(&bare.plan, rows, sequences),
+        peak: stats::peak_memory(),
+    });
+    // Last, because its buffers are resident as well.
+    let read_bandwidth =
+        threads.filter(|_| tokens > 0 && bare.memory.weights > CACHED).and_then(Bandwidth::measure);
     Ok(Report {
         name,
         info: bare.info.clone(),
@@ -84,8 +129,11 @@ fn measure(args: &BenchArgs, bare: Bare, name: String, load: Duration) -> Result
         depth,
         state_bytes,
         copy_bandwidth,
+        read_bandwidth,
+        memory,
         reading,
         writing,
+        batch,
         submitted,
         profiles,
     })

@@ -1,8 +1,9 @@
 //! What was measured, for people and for programs.
 
+use super::bandwidth::Bandwidth;
 use super::measure::{Drawn, Reading, Writing};
 use super::profile::Kernel;
-use super::{Profile, Submitted};
+use super::{Profile, Resident, Submitted};
 use crate::table::Table;
 use crate::term::{HEADING, printable};
 use crate::units;
@@ -34,8 +35,14 @@ pub struct Report {
     pub state_bytes: usize,
     /// Bytes that a copy within the GPU's memory reads and writes in a second.
     pub copy_bandwidth: Option<f64>,
+    /// What the processor's memory can be read with.
+    pub read_bandwidth: Option<Bandwidth>,
+    /// On the processor.
+    pub memory: Option<Resident>,
     pub reading: Option<Reading>,
     pub writing: Option<Writing>,
+    /// Writing several sequences at the same time.
+    pub batch: Option<Writing>,
     pub submitted: Vec<Submitted>,
     pub profiles: Vec<Profile>,
 }
@@ -68,7 +75,7 @@ impl Reading {
 
 impl Writing {
     fn rates(&self) -> Rates {
-        Rates::new(self.tokens, &self.times)
+        Rates::new(self.tokens * self.sequences, &self.times)
     }
 }
 
@@ -98,9 +105,15 @@ impl Report {
         if let Some(writing) = &self.writing {
             row(format!("write {}{depth}", writing.tokens), writing.rates());
         }
+        if let Some(batch) = &self.batch {
+            row(format!("write {} of each of {}{depth}", batch.tokens, batch.sequences), batch.rates());
+        }
         table.print(out)?;
         if let Some(writing) = &self.writing {
             self.print_token(out, writing)?;
+        }
+        if let Some(memory) = &self.memory {
+            print_memory(out, memory)?;
         }
         if !self.submitted.is_empty() {
             self.print_submitted(out)?;
@@ -119,6 +132,17 @@ impl Report {
         if let Some(copy) = self.copy_bandwidth {
             row("a copy has", format!("{}/s", units::bytes(copy as u64)));
             row("share", format!("{:.1} %", 100.0 * rate / copy));
+        }
+        if let Some(read) = &self.read_bandwidth {
+            if let Some(huge) = read.huge_pages {
+                row("reading huge pages has", format!("{}/s", units::bytes(huge as u64)));
+            }
+            row("reading small pages has", format!("{}/s", units::bytes(read.small_pages as u64)));
+            row("share of the better", format!("{:.1} %", 100.0 * rate / read.best()));
+        }
+        if let Some(batch) = &self.batch {
+            let gain = batch.rates().median / writing.rates().median;
+            row(&format!("{} sequences at a time", batch.sequences), format!("{gain:.2} times as many"));
         }
         if let Some(counts) = writing.counts {
             let [launches, submissions, waits] = per_token(counts, writing.tokens).map(shown);
@@ -193,6 +217,9 @@ impl Report {
             "load_s": self.load.as_secs_f64(),
             "prefill": self.reading.as_ref().map(reading_json),
             "decode": self.writing.as_ref().map(writing_json),
+            "batch": self.batch.as_ref().map(writing_json),
+            "memory": self.memory.as_ref().map(memory_json),
+            "bandwidth": self.read_bandwidth.map(|read| read.json()),
             "token": {
                 "weight_bytes": self.weight_bytes,
                 "state_bytes": self.state_bytes,
@@ -240,6 +267,31 @@ fn print_profile(out: &mut impl Write, what: &str, kernels: &[Kernel]) -> io::Re
     table.print(out)
 }
 
+/// What the model should take, part by part, and what the process took.
+fn print_memory(out: &mut impl Write, memory: &Resident) -> io::Result<()> {
+    let mut table = Table::new(&["memory", ""], 1);
+    let mut row = |what: &str, bytes: u64| table.row([what.to_string(), units::bytes(bytes)]);
+    row("weights", memory.weights);
+    row("cache", memory.cache);
+    row("buffers", memory.buffers);
+    row("together", memory.stated());
+    if let Some(peak) = memory.peak {
+        row("resident at most, with the program", peak);
+    }
+    writeln!(out)?;
+    table.print(out)
+}
+
+fn memory_json(memory: &Resident) -> Value {
+    json!({
+        "weight_bytes": memory.weights,
+        "cache_bytes": memory.cache,
+        "buffer_bytes": memory.buffers,
+        "stated_bytes": memory.stated(),
+        "peak_bytes": memory.peak,
+    })
+}
+
 fn seconds(times: &[Duration]) -> Vec<f64> {
     times.iter().map(Duration::as_secs_f64).collect()
 }
@@ -266,6 +318,7 @@ fn writing_json(w: &Writing) -> Value {
     };
     json!({
         "tokens": w.tokens,
+        "sequences": w.sequences,
         "drawn_by": if window.is_some() { "device" } else { "host" },
         "window": window,
         "seconds": seconds(&w.times),

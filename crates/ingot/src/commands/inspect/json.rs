@@ -1,7 +1,7 @@
 //! Everything `ingot inspect` knows, for scripts.
 
 use super::tensors::{self, Group};
-use super::{View, contexts, metadata};
+use super::{View, cache_of_thousand, contexts, metadata, scratch};
 use crate::cli::InspectArgs;
 use ingot::{Memory, Tokenizer};
 use ingot_format::DType;
@@ -64,12 +64,18 @@ fn memory(model: &Model, args: &InspectArgs) -> Value {
     let memory = Memory::of(&model.plan, DType::F16);
     let sessions: Vec<_> = contexts(model.info.context, &args.ctx)
         .into_iter()
-        .map(|tokens| json!({ "tokens": tokens, "bytes": memory.sequence(tokens) }))
+        .map(|tokens| {
+            let bytes = memory.sequence(tokens);
+            let resident = memory.weights.saturating_add(bytes).saturating_add(scratch(model));
+            json!({ "tokens": tokens, "bytes": bytes, "resident_bytes": resident })
+        })
         .collect();
     json!({
         "weights_bytes": memory.weights,
         "bytes_per_token": model.plan.bytes_per_token(),
         "state_bytes": memory.slot_bytes,
+        "cache_bytes_per_1000_tokens": cache_of_thousand(&memory),
+        "buffer_bytes": scratch(model),
         "sessions": sessions,
     })
 }

@@ -10,7 +10,7 @@ use crate::failure::Result;
 use crate::models::Place;
 use crate::term::{DIM, HEADING, WARNING, printable};
 use crate::units;
-use ingot::{Memory, ModelFile, Tokenizer};
+use ingot::{ExecutorKind, Memory, ModelFile, Tokenizer, buffer_bytes};
 use ingot_format::DType;
 use ingot_models::Model;
 use ingot_plan::Precision;
@@ -153,17 +153,31 @@ fn print_memory(out: &mut impl Write, model: &Model, asked: &[NonZeroUsize]) -> 
     let memory = Memory::of(&model.plan, DType::F16);
     print_line(out, "weights", &units::bytes(memory.weights))?;
     print_line(out, "per token", &format!("{} are read", units::bytes(model.plan.bytes_per_token() as u64)))?;
+    let buffers = scratch(model);
+    print_line(out, "buffers", &format!("{} on the processor", units::bytes(buffers)))?;
+    let resident = |session| units::bytes(memory.weights.saturating_add(session).saturating_add(buffers));
     if memory.page_bytes == 0 {
         let state = units::bytes(memory.slot_bytes);
-        return print_line(out, "session", &format!("{state}, however long the text"));
+        let text = format!("{state}, however long the text, {} in all", resident(memory.slot_bytes));
+        return print_line(out, "session", &text);
     }
+    print_line(out, "cache", &format!("{} per 1,000 tokens", units::bytes(cache_of_thousand(&memory))))?;
     for tokens in contexts(model.info.context, asked) {
-        let (session, all) =
-            (memory.sequence(tokens), memory.weights.saturating_add(memory.sequence(tokens)));
+        let session = memory.sequence(tokens);
         let text = format!("{:>10} for a session of {tokens} tokens", units::bytes(session));
-        print_line(out, "session", &format!("{text}, {} with the weights", units::bytes(all)))?;
+        print_line(out, "session", &format!("{text}, {} in all", resident(session)))?;
     }
     Ok(())
+}
+
+/// Scratch memory of the processor while a prompt is read.
+fn scratch(model: &Model) -> u64 {
+    buffer_bytes(&model.plan, ExecutorKind::Cpu.chunk(), 1)
+}
+
+/// Bytes of keys and values of 1,000 tokens, without the rest of their last page.
+fn cache_of_thousand(memory: &Memory) -> u64 {
+    memory.page_bytes.saturating_mul(1000) / ingot_plan::PAGE as u64
 }
 
 /// The lengths for which memory is shown: those asked for, or a few up to what

@@ -1,6 +1,6 @@
 //! A vocabulary of the right size that tokenizers accept.
 
-use crate::shapes::{Arch, Shape};
+use super::shapes::{Arch, Shape};
 use ingot_format::GgufWriter;
 use ingot_format::gguf::Array;
 

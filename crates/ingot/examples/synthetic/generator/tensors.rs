@@ -3,7 +3,7 @@
 //! A matrix keeps the size of what it is multiplied with, those that lead back
 //! to the residual stream halve it, so that nothing grows over many layers.
 
-use crate::shapes::{Arch, Shape};
+use super::shapes::{Arch, Shape};
 
 /// A tensor to be written.
 pub struct Tensor {

@@ -1,7 +1,7 @@
 //! Which type each tensor has, as llama.cpp's quantization chooses.
 
-use crate::shapes::Shape;
-use crate::tensors::{Role, Tensor};
+use super::shapes::Shape;
+use super::tensors::{Role, Tensor};
 use ingot_format::DType;
 
 /// A file type.

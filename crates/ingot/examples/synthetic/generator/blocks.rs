@@ -1,6 +1,6 @@
 //! Random weights, as fast as the disk takes them.
 
-use crate::tensors::{Tensor, Values};
+use super::tensors::{Tensor, Values};
 use ingot_engine::rng::Rng;
 use ingot_format::DType;
 use std::collections::HashMap;
