@@ -20,6 +20,18 @@ pub(crate) struct Q8 {
     pub(crate) total: f32,
 }
 
+impl Q8 {
+    /// The first and the last sixteen values. Put together from single bytes, the
+    /// words would cost more than the rounding.
+    #[inline(always)]
+    fn bytes(&mut self) -> [&mut [i8; LANES]; 2] {
+        // SAFETY: eight words are thirty-two bytes, and any bytes are valid words.
+        let bytes = unsafe { &mut *(&raw mut self.q).cast::<[[i8; LANES]; 2]>() };
+        let [first, last] = bytes;
+        [first, last]
+    }
+}
+
 /// Below this the largest value's inverse overflows; such a group is zero.
 const SMALLEST: f32 = 64.0 * f32::MIN_POSITIVE;
 
@@ -32,22 +44,12 @@ pub(crate) fn quantize<S: Simd>(s: S, x: &[f32], out: &mut [Q8]) {
         let [a, b] = [s.load_f(&x[0]), s.load_f(&x[1])];
         let max = s.largest(s.max(s.abs(a), s.abs(b)));
         let (scale, inverse) = if max < SMALLEST { (0.0, 0.0) } else { (max / 127.0, 127.0 / max) };
-        let (a, sum_a) = round(s, a, inverse);
-        let (b, sum_b) = round(s, b, inverse);
-        let (words_a, words_b) = (a.as_chunks::<4>().0, b.as_chunks::<4>().0);
-        for i in 0..4 {
-            out.q[i] = i32::from_le_bytes(words_a[i].map(|b| b as u8));
-            out.q[i + 4] = i32::from_le_bytes(words_b[i].map(|b| b as u8));
-        }
-        (out.scale, out.half_sums, out.total) = (scale, [sum_a, sum_b], scale * (sum_a + sum_b) as f32);
+        let [a, b] = [s.to_i32(s.mul(a, s.splat_f(inverse))), s.to_i32(s.mul(b, s.splat_f(inverse)))];
+        let [first, last] = out.bytes();
+        s.store_low_bytes(a, first);
+        s.store_low_bytes(b, last);
+        // Exact: integers far below 2^24.
+        let (a, b) = (s.sum(s.to_f(a)), s.sum(s.to_f(b)));
+        (out.scale, out.half_sums, out.total) = (scale, [a as i32, b as i32], scale * (a + b));
     }
-}
-
-#[inline(always)]
-fn round<S: Simd>(s: S, x: S::F, inverse: f32) -> ([i8; LANES], i32) {
-    let q = s.to_i32(s.mul(x, s.splat_f(inverse)));
-    let mut bytes = [0; LANES];
-    s.store_low_bytes(q, &mut bytes);
-    // Exact: integers far below 2^24.
-    (bytes, s.sum(s.to_f(q)) as i32)
 }

@@ -45,6 +45,28 @@ macro_rules! map_lanes {
     }};
 }
 
+/// `out[i] = value` of the output's old value and the inputs' at `i`, bound as in
+/// [`map_lanes`].
+macro_rules! update_lanes {
+    ($s:ident, $old:ident [$($x:ident),*] => $out:expr, $value:expr) => {{
+        let out: &mut [f32] = $out;
+        let n = out.len();
+        $(let $x: &[f32] = &$x[..n];)*
+        let whole = n - n % LANES;
+        for i in (0..whole).step_by(LANES) {
+            let out: &mut [f32; LANES] = out[i..].first_chunk_mut().expect("within the whole part");
+            let $old = $s.load_f(out);
+            $(let $x = $s.load_f($x[i..].first_chunk().expect("within the whole part"));)*
+            $s.store_f($value, out);
+        }
+        if whole < n {
+            let $old = load_part($s, &out[whole..]);
+            $(let $x = load_part($s, &$x[whole..]);)*
+            store_part($s, $value, &mut out[whole..]);
+        }
+    }};
+}
+
 /// Sum over all lanes of a term of the inputs, which must be zero where the
 /// inputs are.
 macro_rules! sum_lanes {
@@ -52,8 +74,19 @@ macro_rules! sum_lanes {
         let n = $first.len();
         $(let $x: &[f32] = &$x[..n];)*
         let whole = n - n % LANES;
-        let mut $sum = $s.splat_f(0.0);
-        for i in (0..whole).step_by(LANES) {
+        // Four sums at a time: one would wait for itself.
+        let mut sums = [$s.splat_f(0.0); 4];
+        let fours = n - n % (4 * LANES);
+        for i in (0..fours).step_by(4 * LANES) {
+            for j in 0..4 {
+                let $sum = sums[j];
+                let $first = $s.load_f($first[i + j * LANES..].first_chunk().expect("within the whole part"));
+                $(let $x = $s.load_f($x[i + j * LANES..].first_chunk().expect("within the whole part"));)*
+                sums[j] = $term;
+            }
+        }
+        let mut $sum = $s.add($s.add(sums[0], sums[1]), $s.add(sums[2], sums[3]));
+        for i in (fours..whole).step_by(LANES) {
             let $first = $s.load_f($first[i..].first_chunk().expect("within the whole part"));
             $(let $x = $s.load_f($x[i..].first_chunk().expect("within the whole part"));)*
             $sum = $term;
@@ -119,18 +152,14 @@ pub(crate) fn dot<S: Simd>(s: S, a: &[f32], b: &[f32]) -> f32 {
 /// One group of a norm: `out = (x - mean) / sqrt(var + eps) * weight + bias`.
 #[inline(always)]
 fn normalize_group<S: Simd>(s: S, x: &[f32], weight: &[f32], bias: &[f32], eps: f32, out: &mut [f32]) {
-    let n = x.len() as f32;
-    let mean = sum_lanes!(s, sum, [x] => s.add(sum, x)) / n;
+    let count = x.len() as f32;
+    let mean = sum_lanes!(s, sum, [x] => s.add(sum, x)) / count;
     let mean = s.splat_f(mean);
     map_lanes!(s, [x] => &mut *out, s.sub(x, mean));
     let centered = &*out;
-    let var = sum_lanes!(s, sum, [centered] => s.fma(centered, centered, sum)) / n;
+    let var = sum_lanes!(s, sum, [centered] => s.fma(centered, centered, sum)) / count;
     let scale = s.splat_f(1.0 / (var + eps).sqrt());
-    for (i, out) in out.chunks_mut(LANES).enumerate() {
-        let at = i * LANES..i * LANES + out.len();
-        let (x, w, b) = (load_part(s, out), load_part(s, &weight[at.clone()]), load_part(s, &bias[at]));
-        store_part(s, s.fma(s.mul(x, scale), w, b), out);
-    }
+    update_lanes!(s, x [weight, bias] => out, s.fma(s.mul(x, scale), weight, bias));
 }
 
 kernels! {
@@ -143,17 +172,7 @@ kernels! {
     /// `out += scale * x`
     fn add_scaled(s, scale: f32, x: &'a [f32], out: &'a mut [f32]) {
         let scale = s.splat_f(scale);
-        let whole = out.len() - out.len() % LANES;
-        for i in (0..out.len()).step_by(LANES) {
-            if i < whole {
-                let out = out[i..].first_chunk_mut().expect("within the whole part");
-                let v = s.load_f(x[i..].first_chunk().expect("as long as the output"));
-                s.store_f(s.fma(scale, v, s.load_f(out)), out);
-            } else {
-                let v = s.fma(scale, load_part(s, &x[i..]), load_part(s, &out[i..]));
-                store_part(s, v, &mut out[i..]);
-            }
-        }
+        update_lanes!(s, sum [x] => out, s.fma(scale, x, sum));
     }
 
     /// `out = from + (to - from) * by`
@@ -168,18 +187,18 @@ kernels! {
 
     /// `gate = silu(gate) * up`
     fn silu_glu_in_place(s, up: &'a [f32], gate: &'a mut [f32]) {
-        for (gate, up) in gate.chunks_mut(LANES).zip(up.chunks(LANES)) {
-            let (g, u) = (load_part(s, gate), load_part(s, up));
-            store_part(s, s.mul(s.mul(g, sigmoid(s, g)), u), gate);
-        }
+        update_lanes!(s, g [up] => gate, s.mul(s.mul(g, sigmoid(s, g)), up));
     }
 
     /// `x = sigmoid(x)`
     fn sigmoid_in_place(s, x: &'a mut [f32]) {
-        for x in x.chunks_mut(LANES) {
-            let v = sigmoid(s, load_part(s, x));
-            store_part(s, v, x);
-        }
+        update_lanes!(s, v [] => x, sigmoid(s, v));
+    }
+
+    /// `x = max(x, 0)^2`
+    fn squared_relu_in_place(s, x: &'a mut [f32]) {
+        let zero = s.splat_f(0.0);
+        update_lanes!(s, v [] => x, s.mul(s.max(v, zero), s.max(v, zero)));
     }
 
     /// Root-mean-square norm over groups as long as the weight.
@@ -200,14 +219,31 @@ kernels! {
         }
     }
 
-    /// Rotates the halves of a head's first `2 * cos.len()` values.
-    fn rotate_halves(s, x: &'a [f32], cos: &'a [f32], sin: &'a [f32], out: &'a mut [f32]) {
+    /// Rotates the halves of the first `2 * cos.len()` values of heads of `size`.
+    fn rotate_halves(s, x: &'a [f32], cos: &'a [f32], sin: &'a [f32], size: usize, out: &'a mut [f32]) {
         let half = cos.len();
-        let (a, b) = (&x[..half], &x[half..2 * half]);
-        let (low, high) = out.split_at_mut(half);
-        map_lanes!(s, [a, b, cos, sin] => low, s.fnma(b, sin, s.mul(a, cos)));
-        map_lanes!(s, [a, b, cos, sin] => &mut high[..half], s.fma(a, sin, s.mul(b, cos)));
-        high[half..].copy_from_slice(&x[2 * half..]);
+        for (x, out) in x.chunks_exact(size).zip(out.chunks_exact_mut(size)) {
+            let (a, b) = (&x[..half], &x[half..2 * half]);
+            let (low, high) = out.split_at_mut(half);
+            map_lanes!(s, [a, b, cos, sin] => low, s.fnma(b, sin, s.mul(a, cos)));
+            map_lanes!(s, [a, b, cos, sin] => &mut high[..half], s.fma(a, sin, s.mul(b, cos)));
+            high[half..].copy_from_slice(&x[2 * half..]);
+        }
+    }
+
+    /// Rotates values 2j and 2j + 1 of the first `2 * cos.len()` values of heads of `size`.
+    fn rotate_adjacent(s, x: &'a [f32], cos: &'a [f32], sin: &'a [f32], size: usize, out: &'a mut [f32]) {
+        let _ = s; // the compiler turns plain pairs into vectors by itself
+        for (x, out) in x.chunks_exact(size).zip(out.chunks_exact_mut(size)) {
+            let (pairs, rest) = x.split_at(2 * cos.len());
+            let (turned, same) = out.split_at_mut(2 * cos.len());
+            same.copy_from_slice(rest);
+            let (pairs, turned) = (pairs.as_chunks::<2>().0, turned.as_chunks_mut::<2>().0);
+            for j in 0..cos.len().min(sin.len()).min(pairs.len()).min(turned.len()) {
+                let ([a, b], c, d) = (pairs[j], cos[j], sin[j]);
+                turned[j] = [a * c - b * d, a * d + b * c];
+            }
+        }
     }
 
     /// Decay of RWKV-7: `exp(-exp(-1/2) * sigmoid(w))`

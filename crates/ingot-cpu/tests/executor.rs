@@ -178,7 +178,7 @@ fn executor(build: Build, precision: Precision, dtype: DType, options: CpuOption
 }
 
 fn f32_cache() -> CpuOptions {
-    CpuOptions { cache_type: DType::F32, threads: Some(2), isa: None }
+    CpuOptions { cache_type: DType::F32, threads: Some(2), isa: None, pack: true }
 }
 
 /// Tokens of a text that goes on for ever.

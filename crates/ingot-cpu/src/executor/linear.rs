@@ -69,9 +69,8 @@ fn finish(isa: Enabled, values: &mut [f32], bias: Option<&[f32]>, activation: Ac
     match activation {
         Activation::Identity => {}
         Activation::Sigmoid => vector::sigmoid_in_place(isa, values),
-        Activation::Tanh | Activation::SquaredRelu => {
-            values.iter_mut().for_each(|x| *x = activation.apply(*x));
-        }
+        Activation::SquaredRelu => vector::squared_relu_in_place(isa, values),
+        Activation::Tanh => values.iter_mut().for_each(|x| *x = activation.apply(*x)),
     }
 }
 
@@ -93,7 +92,11 @@ impl CpuExecutor {
         }
         let x = self.workspace.all(op.x);
         let round_x = op.parts.iter().any(|p| takes_q8(weights.tensor(p.weight), op.inputs));
-        let rounded = if round_x { round(machine, x, rounded) } else { &[] };
+        let rounded = match self.workspace.rounded(op.x) {
+            Some(rounded) => rounded,
+            None if round_x => round(machine, x, rounded),
+            None => &[],
+        };
         let parts = &*parts;
         machine.split(tiles, TILE * self.workspace.width(op.x) * tokens, |range| {
             for (of, Part { out, tiles }) in op.parts.iter().zip(parts) {

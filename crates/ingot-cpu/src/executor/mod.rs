@@ -8,7 +8,9 @@
 
 mod cache;
 mod experts;
+mod groups;
 mod linear;
+mod rotations;
 mod rows;
 mod workspace;
 
@@ -19,6 +21,7 @@ use crate::pool::Pool;
 use cache::Pages;
 use ingot_format::{DType, Tensor};
 use ingot_plan::{ExecError, Executor, Op, Place, Plan, Step, WeightId};
+use std::ops::Range;
 use std::sync::Arc;
 use workspace::Workspace;
 
@@ -52,7 +55,9 @@ pub struct CpuExecutor {
     slots: Vec<Vec<f32>>,
     linear: linear::Scratch,
     experts: experts::Scratch,
-    rotations: rows::Rotations,
+    rotations: rotations::Rotations,
+    /// Ops that run together, as ranges of the plan's.
+    groups: Vec<Range<usize>>,
 }
 
 /// What work runs on.
@@ -67,11 +72,8 @@ const WORTH_SPLITTING: usize = 16 * 1024;
 impl Machine {
     /// Calls `f` for ranges of the items on all threads, if together they are
     /// worth it; an item takes about `cost` multiplications.
-    fn split(&self, items: usize, cost: usize, f: impl Fn(std::ops::Range<usize>) + Sync) {
-        let least = (WORTH_SPLITTING / cost.max(1)).max(1);
-        // Several pieces a thread, so that all finish at about the same time.
-        let even = items.div_ceil(8 * self.pool.workers());
-        self.pool.for_each_chunk(items, least.max(even), f);
+    fn split(&self, items: usize, cost: usize, f: impl Fn(Range<usize>) + Sync) {
+        self.pool.for_each_range(items, WORTH_SPLITTING / cost.max(1), f);
     }
 }
 
@@ -168,15 +170,17 @@ impl CpuExecutor {
         let isa = Enabled::new(isa)
             .ok_or_else(|| ExecError::Request(format!("this machine cannot run {isa} instructions")))?;
         let pool = Pool::new(options.threads.unwrap_or_else(Pool::default_threads));
+        let workspace = Workspace::new(&plan);
         Ok(Self {
-            workspace: Workspace::new(&plan),
+            groups: groups::groups(&plan, &workspace),
+            workspace,
             pages: Pages::new(options.cache_type, plan.page_len())?,
             slots: Vec::new(),
             weights: Weights::new(&plan, weights, &pool, options.pack, progress)?,
             machine: Machine { isa, pool },
             linear: linear::Scratch::default(),
             experts: experts::Scratch::default(),
-            rotations: rows::Rotations::new(&plan),
+            rotations: rotations::Rotations::new(&plan),
             plan,
         })
     }
@@ -191,24 +195,25 @@ impl CpuExecutor {
         self.machine.pool.workers()
     }
 
-    fn op(&mut self, op: &Op, step: &Step) {
-        match op {
-            Op::Add(op) => self.add(op),
+    /// Runs a group of ops, of which only row ops come together.
+    fn ops(&mut self, ops: &[Op], step: &Step) {
+        match &ops[0] {
             Op::Attention(op) => self.attention(op, step),
             Op::Blend(op) => self.blend(op),
             Op::Bonus(op) => self.bonus(op),
-            Op::Embed(op) => self.embed(op, step),
             Op::Experts(op) => self.experts(op),
-            Op::Glu(op) => self.glu(op),
-            Op::LayerNorm(op) => self.layer_norm(op),
             Op::Linear(op) => self.linear(op),
-            Op::RmsNorm(op) => self.rms_norm(op),
-            Op::Rope(op) => self.rope(op),
             Op::RwkvKeys(op) => self.rwkv_keys(op),
-            Op::Select(op) => self.select(op, step),
             Op::StoreKv(op) => self.store_kv(op, step),
             Op::TokenShift(op) => self.token_shift(op, step),
             Op::Wkv7(op) => self.wkv7(op, step),
+            Op::Add(_)
+            | Op::Embed(_)
+            | Op::Glu(_)
+            | Op::LayerNorm(_)
+            | Op::RmsNorm(_)
+            | Op::Rope(_)
+            | Op::Select(_) => self.row_ops(ops, step),
         }
     }
 
@@ -252,9 +257,10 @@ impl Executor for CpuExecutor {
         self.workspace.resize(step)?;
         self.rotations.turn_to(step, &self.machine);
         let plan = Arc::clone(&self.plan);
-        plan.ops().iter().for_each(|op| self.op(op, step));
-        logits.clear();
-        logits.extend_from_slice(self.workspace.all(plan.logits()));
+        for i in 0..self.groups.len() {
+            self.ops(&plan.ops()[self.groups[i].clone()], step);
+        }
+        self.workspace.give(plan.logits(), logits);
         Ok(())
     }
 

@@ -1,85 +1,90 @@
 //! The ops that work row by row.
 
-use super::{CpuExecutor, Machine};
+use super::groups::row_output;
+use super::rotations::Rotations;
+use super::workspace::SharedRows;
+use super::{CpuExecutor, Weights};
+use crate::isa::Enabled;
 use crate::shared::Out;
 use crate::vector;
-use ingot_plan::ops::{
-    Add, Blend, Bonus, Embed, Gate, Glu, LayerNorm, Pairing, RmsNorm, Rope, Rotary, RwkvKeys, Select,
-    TokenShift, Wkv7,
-};
-use ingot_plan::{Op, Plan, Step};
-use std::sync::Arc;
+use ingot_plan::ops::{Blend, Bonus, Gate, Pairing, Rope, RwkvKeys, TokenShift, Wkv7};
+use ingot_plan::{Op, Step};
 
-/// Cosines and sines of a step's positions, for each rotary embedding of a plan.
-pub(super) struct Rotations {
-    tables: Vec<(Arc<Rotary>, Vec<f32>)>,
+/// What row ops need besides buffers.
+struct RowOps<'a> {
+    isa: Enabled,
+    weights: &'a Weights,
+    rotations: &'a Rotations,
+    step: &'a Step,
 }
 
-impl Rotations {
-    pub(super) fn new(plan: &Plan) -> Self {
-        let mut tables: Vec<(Arc<Rotary>, Vec<f32>)> = Vec::new();
-        for op in plan.ops() {
-            if let Op::Rope(op) = op
-                && !tables.iter().any(|(rotary, _)| *rotary == op.rotary)
-            {
-                tables.push((op.rotary.clone(), Vec::new()));
+impl RowOps<'_> {
+    /// Computes row `t` of an op's output.
+    ///
+    /// # Safety
+    /// Nobody writes the op's inputs meanwhile.
+    #[inline(always)]
+    unsafe fn run(&self, op: &Op, t: usize, w: &SharedRows, out: &mut [f32]) {
+        let isa = self.isa;
+        // SAFETY: by the caller's promise.
+        let row = |buf| unsafe { w.row(buf, t) };
+        let vector = |id| self.weights.vector(id);
+        match op {
+            Op::Add(op) => vector::add(isa, row(op.a), row(op.b), out),
+            Op::Embed(op) => {
+                let table = self.weights.tensor(op.table);
+                let bytes = table.row_bytes();
+                let at = self.step.tokens[t] as usize * bytes;
+                table.dtype().dequantize(&table.data()[at..][..bytes], out);
             }
-        }
-        Self { tables }
-    }
-
-    /// Computes the tables for the step's rows.
-    pub(super) fn turn_to(&mut self, step: &Step, machine: &Machine) {
-        for (rotary, table) in &mut self.tables {
-            let pairs = rotary.frequencies.len();
-            if pairs == 0 {
-                continue;
+            Op::Glu(op) => match op.f {
+                Gate::Silu => vector::silu_glu(isa, row(op.gate), row(op.up), out),
+            },
+            Op::LayerNorm(op) => {
+                let (weight, bias) = (vector(op.weight), vector(op.bias));
+                vector::layer_norm(isa, row(op.x), weight, bias, op.groups, op.eps, out);
             }
-            let len = 2 * pairs * step.rows();
-            table.resize(table.len().max(len), 0.0);
-            let out = Out::new(&mut table[..len], 2 * pairs);
-            // A sine takes about as long as a hundred multiplications.
-            machine.split(step.rows(), 100 * pairs, |range| {
-                for (t, position) in step.positions().enumerate().skip(range.start).take(range.len()) {
-                    // SAFETY: every row is in exactly one range.
-                    let row = unsafe { out.part(t, 0, 2 * pairs) };
-                    let (cos, sin) = row.split_at_mut(pairs);
-                    for (j, angle) in rotary.angles(position).enumerate() {
-                        (cos[j], sin[j]) = angle;
-                    }
-                }
-            });
+            Op::RmsNorm(op) => vector::rms_norm(isa, row(op.x), vector(op.weight), op.eps, out),
+            Op::Rope(op) => self.rope(op, t, row(op.x), out),
+            // SAFETY: by the caller's promise; the group only writes output rows.
+            Op::Select(op) => out.copy_from_slice(unsafe { w.row(op.x, self.step.outputs[t] as usize) }),
+            other => unreachable!("{other:?} does not work row by row"),
         }
     }
 
-    /// All cosines, then all sines of row `t`.
-    fn row(&self, rotary: &Rotary, t: usize) -> (&[f32], &[f32]) {
-        let pairs = rotary.frequencies.len();
-        let (_, table) = self.tables.iter().find(|(r, _)| **r == *rotary).expect("a rotary of the plan");
-        table[2 * pairs * t..][..2 * pairs].split_at(pairs)
+    fn rope(&self, op: &Rope, t: usize, x: &[f32], out: &mut [f32]) {
+        if op.rotary.frequencies.is_empty() {
+            return out.copy_from_slice(x);
+        }
+        let (cos, sin) = self.rotations.row(&op.rotary, t);
+        let size = out.len() / op.heads;
+        match op.rotary.pairing {
+            Pairing::Halves => vector::rotate_halves(self.isa, x, cos, sin, size, out),
+            Pairing::Adjacent => vector::rotate_adjacent(self.isa, x, cos, sin, size, out),
+        }
     }
 }
 
 impl CpuExecutor {
-    pub(super) fn embed(&mut self, op: &Embed, step: &Step) {
-        let table = self.weights.tensor(op.table);
-        let (dtype, bytes) = (table.dtype(), table.row_bytes());
-        let data: &[u8] = table.data();
-        self.workspace.write_rows(&self.machine, [op.out], |_, t, [out]| {
-            dtype.dequantize(&data[step.tokens[t] as usize * bytes..][..bytes], out);
-        });
-    }
-
-    pub(super) fn select(&mut self, op: &Select, step: &Step) {
-        self.workspace.write_rows(&self.machine, [op.out], |w, o, [out]| {
-            out.copy_from_slice(w.row(op.x, step.outputs[o] as usize));
-        });
-    }
-
-    pub(super) fn add(&mut self, op: &Add) {
-        let isa = self.machine.isa;
-        self.workspace.write_rows(&self.machine, [op.out], |w, t, [out]| {
-            vector::add(isa, w.row(op.a, t), w.row(op.b, t), out);
+    /// Runs a group of ops that work row by row, see [`super::groups`].
+    pub(super) fn row_ops(&mut self, ops: &[Op], step: &Step) {
+        let Self { weights, machine, workspace, rotations, .. } = self;
+        let outs = || ops.iter().filter_map(row_output);
+        let rows = outs().next().map_or(0, |out| workspace.rows(out));
+        let cost = outs().map(|out| workspace.width(out)).sum();
+        let context = RowOps { isa: machine.isa, weights, rotations, step };
+        let shared = workspace.share(outs());
+        machine.split(rows, cost, |range| {
+            for t in range {
+                for (op, out) in ops.iter().zip(outs()) {
+                    // SAFETY: every row is in exactly one range, an op does not write where
+                    // it reads, and other rows are elsewhere, or the ops were no group.
+                    unsafe {
+                        context.run(op, t, &shared, shared.row_mut(out, t));
+                        shared.round(machine.isa, out, t);
+                    }
+                }
+            }
         });
     }
 
@@ -87,45 +92,6 @@ impl CpuExecutor {
         let isa = self.machine.isa;
         self.workspace.write_rows(&self.machine, [op.out], |w, t, [out]| {
             vector::blend(isa, w.row(op.from, t), w.row(op.to, t), w.row(op.by, t), out);
-        });
-    }
-
-    pub(super) fn glu(&mut self, op: &Glu) {
-        let isa = self.machine.isa;
-        self.workspace.write_rows(&self.machine, [op.out], |w, t, [out]| match op.f {
-            Gate::Silu => vector::silu_glu(isa, w.row(op.gate, t), w.row(op.up, t), out),
-        });
-    }
-
-    pub(super) fn rms_norm(&mut self, op: &RmsNorm) {
-        let (isa, weight) = (self.machine.isa, self.weights.vector(op.weight));
-        self.workspace.write_rows(&self.machine, [op.out], |w, t, [out]| {
-            vector::rms_norm(isa, w.row(op.x, t), weight, op.eps, out);
-        });
-    }
-
-    pub(super) fn layer_norm(&mut self, op: &LayerNorm) {
-        let isa = self.machine.isa;
-        let (weight, bias) = (self.weights.vector(op.weight), self.weights.vector(op.bias));
-        self.workspace.write_rows(&self.machine, [op.out], |w, t, [out]| {
-            vector::layer_norm(isa, w.row(op.x, t), weight, bias, op.groups, op.eps, out);
-        });
-    }
-
-    pub(super) fn rope(&mut self, op: &Rope) {
-        let (isa, rotations) = (self.machine.isa, &self.rotations);
-        self.workspace.write_rows(&self.machine, [op.out], |w, t, [out]| {
-            let (x, size) = (w.row(op.x, t), out.len() / op.heads);
-            if op.rotary.frequencies.is_empty() {
-                return out.copy_from_slice(x);
-            }
-            let (cos, sin) = rotations.row(&op.rotary, t);
-            for (x, out) in x.chunks_exact(size).zip(out.chunks_exact_mut(size)) {
-                match op.rotary.pairing {
-                    Pairing::Halves => vector::rotate_halves(isa, x, cos, sin, out),
-                    Pairing::Adjacent => rotate_adjacent(x, cos, sin, out),
-                }
-            }
         });
     }
 
@@ -195,17 +161,5 @@ impl CpuExecutor {
                 });
             });
         }
-    }
-}
-
-/// Rotates values 2j and 2j + 1 of a head.
-fn rotate_adjacent(x: &[f32], cos: &[f32], sin: &[f32], out: &mut [f32]) {
-    let (pairs, rest) = x.split_at(2 * cos.len());
-    let (turned, same) = out.split_at_mut(2 * cos.len());
-    same.copy_from_slice(rest);
-    let angles = cos.iter().zip(sin);
-    for ((x, y), (cos, sin)) in pairs.as_chunks::<2>().0.iter().zip(turned.as_chunks_mut::<2>().0).zip(angles)
-    {
-        *y = [x[0] * cos - x[1] * sin, x[0] * sin + x[1] * cos];
     }
 }
