@@ -1,22 +1,22 @@
 //! Memory that several workers write different parts of, which slices cannot
 //! say.
 
-/// Rows of `width` floats, some of whose columns each worker writes.
+/// Rows of `width` values, some of whose columns each worker writes.
 #[derive(Clone, Copy)]
-pub(crate) struct Out {
-    data: *mut f32,
+pub(crate) struct Out<T = f32> {
+    data: *mut T,
     width: usize,
     rows: usize,
 }
 
-// SAFETY: a pointer to floats; who writes where is up to `part`'s callers.
-unsafe impl Send for Out {}
+// SAFETY: a pointer to values; who writes where is up to `part`'s callers.
+unsafe impl<T: Send> Send for Out<T> {}
 // SAFETY: as above.
-unsafe impl Sync for Out {}
+unsafe impl<T: Send> Sync for Out<T> {}
 
-impl Out {
+impl<T> Out<T> {
     /// All of `data`, `[T, width]`.
-    pub(crate) fn new(data: &mut [f32], width: usize) -> Self {
+    pub(crate) fn new(data: &mut [T], width: usize) -> Self {
         assert!(width > 0 && data.len().is_multiple_of(width), "{} values in rows of {width}", data.len());
         Self { data: data.as_mut_ptr(), width, rows: data.len() / width }
     }
@@ -44,7 +44,7 @@ impl Out {
     /// The memory is still borrowed, and nobody else uses these columns of the
     /// row while the result lives.
     #[inline(always)]
-    pub(crate) unsafe fn part<'a>(self, t: usize, at: usize, len: usize) -> &'a mut [f32] {
+    pub(crate) unsafe fn part<'a>(self, t: usize, at: usize, len: usize) -> &'a mut [T] {
         assert!(t < self.rows && at + len <= self.width, "columns {at}+{len} of row {t}");
         // SAFETY: inside the memory, by the assertion; alone, by the caller's promise.
         unsafe { std::slice::from_raw_parts_mut(self.data.add(t * self.width + at), len) }

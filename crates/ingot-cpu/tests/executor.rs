@@ -55,11 +55,21 @@ impl Model {
     }
 }
 
-/// Two layers of attention and feed-forward: grouped heads of an odd size, a
-/// window in one, adjacent and split pairs, biases, norms per head.
+/// Grouped heads of an odd size.
 fn transformer(precision: Precision, dtype: DType) -> (Arc<Plan>, Vec<Tensor>) {
+    transformer_of(24, precision, dtype)
+}
+
+/// Grouped heads that Q8_0 can store.
+fn transformer_of_blocks(precision: Precision, dtype: DType) -> (Arc<Plan>, Vec<Tensor>) {
+    transformer_of(32, precision, dtype)
+}
+
+/// Two layers of attention and feed-forward: a window in one, adjacent and split
+/// pairs, biases, norms per head.
+fn transformer_of(size: usize, precision: Precision, dtype: DType) -> (Arc<Plan>, Vec<Tensor>) {
     let mut m = Model::new(precision);
-    let (c, heads, kv_heads, size, f) = (64, 6, 2, 24, 96);
+    let (c, heads, kv_heads, f) = (64, 6, 2, 96);
     let table = m.matrix(dtype, VOCAB, c);
     let mut x = m.plan.embed(table);
     for (window, pairing, pairs) in [(None, Pairing::Halves, 12), (Some(70), Pairing::Adjacent, 8)] {
@@ -257,6 +267,11 @@ fn rounded_activations_and_half_precision_cache() {
         let half = CpuOptions { cache_type: DType::F16, ..f32_cache() };
         let error = errors(build, Precision::F32, DType::F32, half);
         assert!(error < 1e-3, "{name} with an F16 cache: {error}");
+    }
+    let eight = CpuOptions { cache_type: DType::Q8_0, ..f32_cache() };
+    let error = errors(transformer_of_blocks, Precision::F32, DType::F32, eight);
+    assert!(error < 2e-2, "with a Q8_0 cache: {error}");
+    for (name, build) in MODELS {
         for dtype in [DType::Q8_0, DType::Q4_0] {
             // Where a value lies between two steps the last bit of a float decides
             // which one it becomes; everything after differs by a rounding.
@@ -265,6 +280,9 @@ fn rounded_activations_and_half_precision_cache() {
         }
     }
 }
+
+/// Pages of the one sequence, none in order.
+const PAGES: [u32; 6] = [2, 6, 0, 5, 3, 1];
 
 /// Logits of every position of one sequence, fed in pieces.
 fn logits(cpu: &mut CpuExecutor, pieces: &[usize], company: bool) -> Vec<f32> {
@@ -280,7 +298,7 @@ fn logits(cpu: &mut CpuExecutor, pieces: &[usize], company: bool) -> Vec<f32> {
         let rows = step.tokens.len()..step.tokens.len() + count;
         step.tokens.extend(text(past..past + count));
         step.outputs = rows.clone().map(|r| r as u32).collect();
-        step.sequences.push(Sequence { rows, past, slot: 1, pages: vec![2, 6, 0] });
+        step.sequences.push(Sequence { rows, past, slot: 1, pages: PAGES.to_vec() });
         cpu.run(&step, &mut out).unwrap();
         cpu.clear_slot(3).unwrap();
         all.extend_from_slice(&out);
@@ -315,6 +333,65 @@ fn results_do_not_depend_on_how_a_prompt_is_cut() {
                 }
             }
         }
+    }
+}
+
+/// Contexts of several chunks, which threads share.
+#[test]
+fn long_contexts_do_not_depend_on_how_they_are_dealt_out() {
+    for cache_type in [DType::F16, DType::F32, DType::Q8_0] {
+        let mut whole = Vec::new();
+        for threads in [1, 2, 5] {
+            let options = CpuOptions { threads: Some(threads), cache_type, isa: None, pack: true };
+            let mut cpu = executor(transformer_of_blocks, Precision::F32, DType::Q8_0, options);
+            for pieces in [vec![370], vec![255, 1, 1, 1, 64, 48], vec![1; 370], vec![300, 69, 1]] {
+                let got = logits(&mut cpu, &pieces, threads == 5);
+                if whole.is_empty() {
+                    whole = got;
+                } else {
+                    assert!(got == whole, "{cache_type}, {threads} threads, {} pieces", pieces.len());
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn pages_of_every_type_can_be_moved() {
+    for (cache_type, build) in
+        [(DType::F32, transformer as Build), (DType::F16, transformer), (DType::Q8_0, transformer_of_blocks)]
+    {
+        let options = CpuOptions { cache_type, ..f32_cache() };
+        let mut cpu = executor(build, Precision::F32, DType::Q8_0, options.clone());
+        let mut want = Vec::new();
+        cpu.run(&Step::single(&text(0..40), 0, 0, &[0]), &mut want).unwrap();
+        let saved = cpu.read(Place::Page(0)).unwrap();
+        assert_eq!(saved.len(), cache_type.row_bytes(cpu.plan().page_len()).unwrap());
+        cpu.run(&Step::single(&[9], 40, 0, &[0]), &mut want).unwrap();
+        let mut other = executor(build, Precision::F32, DType::Q8_0, options);
+        other.write(Place::Page(5), &saved).unwrap();
+        assert!(other.read(Place::Page(5)).unwrap() == saved, "{cache_type}");
+        let mut got = Vec::new();
+        other.run(&Step::single(&[9], 40, 0, &[5]), &mut got).unwrap();
+        assert!(got == want, "{cache_type}");
+    }
+}
+
+/// A page's bytes are positions one after the other, of each its heads' channels.
+#[test]
+fn pages_have_the_order_of_the_plan() {
+    let mut cpu = executor(transformer, Precision::F32, DType::F32, f32_cache());
+    let (plan, weights) = transformer(Precision::F32, DType::F32);
+    let mut reference = Reference::new(plan, weights);
+    reference.reserve(8, 4).unwrap();
+    let step = Step::single(&text(0..40), 0, 0, &[3]);
+    cpu.run(&step, &mut Vec::new()).unwrap();
+    reference.run(&step, &mut Vec::new()).unwrap();
+    let [got, want] = [&cpu as &dyn Executor, &reference].map(|e| e.read(Place::Page(3)).unwrap());
+    assert_eq!(got.len(), want.len());
+    for (got, want) in got.as_chunks::<4>().0.iter().zip(want.as_chunks::<4>().0) {
+        let [got, want] = [got, want].map(|b| f32::from_le_bytes(*b));
+        assert!((got - want).abs() < 1e-4, "{got} {want}");
     }
 }
 
@@ -360,5 +437,9 @@ fn what_makes_no_sense_is_refused() {
 
     let (plan, weights) = transformer(Precision::F32, DType::F32);
     let options = CpuOptions { cache_type: DType::Q8_0, ..CpuOptions::default() };
+    let error = CpuExecutor::new(plan, weights, &options).err().expect("heads of 24").to_string();
+    assert!(error.contains("heads of 24") && error.contains("Q8_0"), "{error}");
+    let (plan, weights) = transformer(Precision::F32, DType::F32);
+    let options = CpuOptions { cache_type: DType::Q4_0, ..CpuOptions::default() };
     assert!(CpuExecutor::new(plan, weights, &options).is_err());
 }

@@ -27,11 +27,7 @@ impl Options {
         let cache = match (self.executor, self.cache) {
             (ExecutorKind::Reference, _) | (_, CacheType::F32) => DType::F32,
             (_, CacheType::F16) => DType::F16,
-            (ExecutorKind::Gpu(_), CacheType::Q8_0) => DType::Q8_0,
-            (ExecutorKind::Cpu, CacheType::Q8_0) => {
-                let what = "the processor keeps keys and values as f16 or f32, only GPUs also as q8_0";
-                return Err(Error::BadRequest(what.into()));
-            }
+            (_, CacheType::Q8_0) => DType::Q8_0,
         };
         let gpu = match self.executor {
             ExecutorKind::Gpu(device) => {

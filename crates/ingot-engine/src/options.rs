@@ -62,6 +62,6 @@ pub enum CacheType {
     F16,
     /// 32-bit floats.
     F32,
-    /// 8-bit integers in blocks of 32 with a scale; on GPUs only.
+    /// 8-bit integers in blocks of 32 with a scale.
     Q8_0,
 }

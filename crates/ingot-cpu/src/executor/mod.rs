@@ -30,7 +30,7 @@ use workspace::Workspace;
 pub struct CpuOptions {
     /// Number of threads; as many as the process may use if absent.
     pub threads: Option<usize>,
-    /// How keys and values are stored: F16 or F32.
+    /// How keys and values are stored: F16, F32 or Q8_0.
     pub cache_type: DType,
     /// The instruction set; what `INGOT_CPU` says or else the best if absent.
     pub isa: Option<Isa>,
@@ -140,7 +140,7 @@ impl CpuExecutor {
     ///
     /// # Errors
     /// If the options ask for an instruction set this machine does not have or
-    /// for a cache type other than F16 and F32.
+    /// for a cache type other than F16, F32 and, with heads of whole blocks, Q8_0.
     ///
     /// # Panics
     /// If a tensor does not match its declaration.
@@ -174,7 +174,7 @@ impl CpuExecutor {
         Ok(Self {
             groups: groups::groups(&plan, &workspace),
             workspace,
-            pages: Pages::new(options.cache_type, plan.page_len())?,
+            pages: Pages::new(options.cache_type, &plan)?,
             slots: Vec::new(),
             weights: Weights::new(&plan, weights, &pool, options.pack, progress)?,
             machine: Machine { isa, pool },

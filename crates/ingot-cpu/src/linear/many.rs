@@ -207,7 +207,7 @@ impl<K: Kind, const R: usize> Kernel for Multiply<'_, K, R> {
     #[inline(always)]
     fn run<S: Simd>(mut self, s: S) {
         let (mut t, end) = (0, self.work.tokens.len());
-        if S::WIDE {
+        if S::REGISTERS >= 32 {
             while t + 6 <= end {
                 self.block::<S, 6>(s, t);
                 t += 6;
@@ -457,7 +457,7 @@ impl<const R: usize> Kernel for MultiplyFloats<'_, R> {
     #[inline(always)]
     fn run<S: Simd>(mut self, s: S) {
         let (mut t, end) = (0, self.work.tokens.len());
-        while S::WIDE && t + 6 <= end {
+        while S::REGISTERS >= 32 && t + 6 <= end {
             self.block::<S, 6>(s, t);
             t += 6;
         }

@@ -50,6 +50,7 @@ impl Simd for Avx2 {
     type F = F;
 
     const SIGNED_OFFSET: i32 = 0;
+    const REGISTERS: usize = 8;
 
     shims! {
         fn splat(self, x: i32) -> V { [_mm256_set1_epi32(x); 2] }
@@ -145,6 +146,10 @@ impl Simd for Avx2 {
                 _mm256_cvtph_ps(_mm256_castsi256_si128(both)),
                 _mm256_cvtph_ps(_mm256_extracti128_si256::<1>(both)),
             ]
+        }
+        fn load_i8(self, x: &[i8; LANES]) -> V {
+            let all = _mm_loadu_si128(x.as_ptr().cast());
+            [_mm256_cvtepi8_epi32(all), _mm256_cvtepi8_epi32(_mm_unpackhi_epi64(all, all))]
         }
         fn store_low_bytes(self, a: V, bytes: &mut [i8; LANES]) {
             let low = _mm256_set1_epi32(0xff);

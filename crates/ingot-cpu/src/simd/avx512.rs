@@ -22,7 +22,7 @@ impl Simd for Avx512 {
 
     // VNNI multiplies unsigned by signed bytes.
     const SIGNED_OFFSET: i32 = 128;
-    const WIDE: bool = true;
+    const REGISTERS: usize = 32;
 
     shims! {
         fn splat(self, x: i32) -> __m512i { _mm512_set1_epi32(x) }
@@ -77,6 +77,9 @@ impl Simd for Avx512 {
         fn bits(self, a: __m512) -> __m512i { _mm512_castps_si512(a) }
         fn as_floats(self, a: __m512i) -> __m512 { _mm512_castsi512_ps(a) }
         fn low_f16(self, a: __m512i) -> __m512 { _mm512_cvtph_ps(_mm512_cvtepi32_epi16(a)) }
+        fn load_i8(self, x: &[i8; LANES]) -> __m512i {
+            _mm512_cvtepi8_epi32(_mm_loadu_si128(x.as_ptr().cast()))
+        }
         fn store_low_bytes(self, a: __m512i, bytes: &mut [i8; LANES]) {
             _mm_storeu_si128(bytes.as_mut_ptr().cast(), _mm512_cvtepi32_epi8(a))
         }

@@ -43,9 +43,8 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
 
     /// What [`signed`](Self::signed) adds to every byte.
     const SIGNED_OFFSET: i32;
-    /// Whether there are 32 registers that each hold a whole vector, so that
-    /// products of several tiles with several tokens are best done together.
-    const WIDE: bool = false;
+    /// How many vectors the registers hold.
+    const REGISTERS: usize;
 
     // Integers.
 
@@ -226,6 +225,8 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     fn high_f16(self, a: Self::V) -> Self::F {
         self.low_f16(self.shr(a, 16))
     }
+    /// Sixteen signed bytes, each widened to a lane.
+    fn load_i8(self, x: &[i8; LANES]) -> Self::V;
     /// The low bytes of the lanes.
     fn store_low_bytes(self, a: Self::V, bytes: &mut [i8; LANES]);
 
@@ -300,6 +301,26 @@ mod tests {
                 s.store_f(s.to_f(sums), &mut out);
                 out
             })
+        }
+    }
+
+    struct Widen([i8; LANES]);
+
+    impl Kernel for Widen {
+        type Output = [f32; LANES];
+        #[inline(always)]
+        fn run<S: Simd>(self, s: S) -> Self::Output {
+            let mut out = [0.0; LANES];
+            s.store_f(s.to_f(s.load_i8(&self.0)), &mut out);
+            out
+        }
+    }
+
+    #[test]
+    fn bytes_are_widened_with_their_sign() {
+        let x = std::array::from_fn(|i| [-128, -127, -1, 0, 1, 127, 64, i as i8][i % 8]);
+        for isa in Isa::available() {
+            assert_eq!(Enabled::new(isa).unwrap().run(Widen(x)), x.map(f32::from), "{isa}");
         }
     }
 

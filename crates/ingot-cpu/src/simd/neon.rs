@@ -142,6 +142,7 @@ impl<const LEVEL: u8> Simd for Neon<LEVEL> {
     type F = F;
 
     const SIGNED_OFFSET: i32 = 0;
+    const REGISTERS: usize = 8;
     const PAIRS: bool = LEVEL >= MATRIX;
 
     shims! {
@@ -255,6 +256,16 @@ impl<const LEVEL: u8> Simd for Neon<LEVEL> {
         fn bits(self, a: F) -> V { each!(vreinterpretq_s32_f32, a) }
         fn as_floats(self, a: V) -> F { each!(vreinterpretq_f32_s32, a) }
         fn low_f16(self, a: V) -> F { a.map(|a| widen(vmovn_u32(vreinterpretq_u32_s32(a)))) }
+        fn load_i8(self, x: &[i8; LANES]) -> V {
+            let all = vld1q_s8(x.as_ptr());
+            let (low, high) = (vmovl_s8(vget_low_s8(all)), vmovl_s8(vget_high_s8(all)));
+            [
+                vmovl_s16(vget_low_s16(low)),
+                vmovl_s16(vget_high_s16(low)),
+                vmovl_s16(vget_low_s16(high)),
+                vmovl_s16(vget_high_s16(high)),
+            ]
+        }
         fn store_low_bytes(self, a: V, bytes: &mut [i8; LANES]) {
             let low = vcombine_s16(vmovn_s32(a[0]), vmovn_s32(a[1]));
             let high = vcombine_s16(vmovn_s32(a[2]), vmovn_s32(a[3]));

@@ -29,6 +29,7 @@ impl Simd for Scalar {
     type F = F;
 
     const SIGNED_OFFSET: i32 = 0;
+    const REGISTERS: usize = 8;
 
     #[inline(always)]
     fn splat(self, x: i32) -> V {
@@ -199,6 +200,10 @@ impl Simd for Scalar {
     #[inline(always)]
     fn low_f16(self, a: V) -> F {
         a.map(|x| f16::from_bits(x as u16).to_f32())
+    }
+    #[inline(always)]
+    fn load_i8(self, x: &[i8; LANES]) -> V {
+        x.map(i32::from)
     }
     #[inline(always)]
     fn store_low_bytes(self, a: V, bytes: &mut [i8; LANES]) {

@@ -62,7 +62,7 @@ pub struct Settings {
     /// Most tokens of prompt and text together [default: what the model was trained for]
     #[arg(short, long, value_name = "TOKENS")]
     ctx: Option<NonZeroUsize>,
-    /// How keys and values are kept; q8_0 on GPUs only
+    /// How keys and values are kept
     #[arg(long, value_enum, default_value_t = Cache::F16)]
     cache: Cache,
     /// Keep activations in f32 instead of rounding them to 8 or 16 bits (slower)
