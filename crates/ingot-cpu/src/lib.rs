@@ -20,6 +20,7 @@ mod linear;
 mod packed;
 mod pool;
 mod q8;
+mod rwkv;
 mod shared;
 mod simd;
 mod vector;

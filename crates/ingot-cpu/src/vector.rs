@@ -143,15 +143,16 @@ pub(crate) fn sigmoid<S: Simd>(s: S, x: S::F) -> S::F {
     s.div(one, s.add(one, exp(s, s.sub(s.splat_f(0.0), x))))
 }
 
-/// Sum of products.
-#[inline(always)]
-pub(crate) fn dot<S: Simd>(s: S, a: &[f32], b: &[f32]) -> f32 {
-    sum_lanes!(s, sum, [a, b] => s.fma(a, b, sum))
-}
-
 /// One group of a norm: `out = (x - mean) / sqrt(var + eps) * weight + bias`.
 #[inline(always)]
-fn normalize_group<S: Simd>(s: S, x: &[f32], weight: &[f32], bias: &[f32], eps: f32, out: &mut [f32]) {
+pub(crate) fn normalize_group<S: Simd>(
+    s: S,
+    x: &[f32],
+    weight: &[f32],
+    bias: &[f32],
+    eps: f32,
+    out: &mut [f32],
+) {
     let count = x.len() as f32;
     let mean = sum_lanes!(s, sum, [x] => s.add(sum, x)) / count;
     let mean = s.splat_f(mean);
@@ -160,6 +161,18 @@ fn normalize_group<S: Simd>(s: S, x: &[f32], weight: &[f32], bias: &[f32], eps: 
     let var = sum_lanes!(s, sum, [centered] => s.fma(centered, centered, sum)) / count;
     let scale = s.splat_f(1.0 / (var + eps).sqrt());
     update_lanes!(s, x [weight, bias] => out, s.fma(s.mul(x, scale), weight, bias));
+}
+
+/// `out = a * b`
+#[inline(always)]
+pub(crate) fn map_mul<S: Simd>(s: S, a: &[f32], b: &[f32], out: &mut [f32]) {
+    map_lanes!(s, [a, b] => out, s.mul(a, b));
+}
+
+/// `out = from + (to - from) * by`
+#[inline(always)]
+pub(crate) fn blend_lanes<S: Simd>(s: S, from: &[f32], to: &[f32], by: &[f32], out: &mut [f32]) {
+    map_lanes!(s, [from, to, by] => out, s.fma(s.sub(to, from), by, from));
 }
 
 kernels! {
@@ -177,7 +190,7 @@ kernels! {
 
     /// `out = from + (to - from) * by`
     fn blend(s, from: &'a [f32], to: &'a [f32], by: &'a [f32], out: &'a mut [f32]) {
-        map_lanes!(s, [from, to, by] => out, s.fma(s.sub(to, from), by, from))
+        blend_lanes(s, from, to, by, out)
     }
 
     /// `out = silu(gate) * up`
@@ -243,81 +256,6 @@ kernels! {
                 let ([a, b], c, d) = (pairs[j], cos[j], sin[j]);
                 turned[j] = [a * c - b * d, a * d + b * c];
             }
-        }
-    }
-
-    /// Decay of RWKV-7: `exp(-exp(-1/2) * sigmoid(w))`
-    fn rwkv_decay(s, w: &'a [f32], out: &'a mut [f32]) {
-        let rate = s.splat_f(-0.606_530_66);
-        map_lanes!(s, [w] => out, exp(s, s.mul(rate, sigmoid(s, w))))
-    }
-
-    /// Removal key of RWKV-7: `k * k_k`, of unit length in each head.
-    fn rwkv_removal(s, k: &'a [f32], k_k: &'a [f32], head: usize, min_norm: f32, out: &'a mut [f32]) {
-        map_lanes!(s, [k, k_k] => &mut *out, s.mul(k, k_k));
-        for x in out.chunks_exact_mut(head) {
-            let norm = dot(s, x, x).sqrt().max(min_norm);
-            for x in x.chunks_mut(LANES) {
-                let v = s.div(load_part(s, x), s.splat_f(norm));
-                store_part(s, v, x);
-            }
-        }
-    }
-
-    /// Replacement key of RWKV-7: `k * (1 + (a - 1) * k_a)`
-    fn rwkv_key(s, k: &'a [f32], a: &'a [f32], k_a: &'a [f32], out: &'a mut [f32]) {
-        let one = s.splat_f(1.0);
-        map_lanes!(s, [k, a, k_a] => out, s.mul(k, s.fma(s.sub(a, one), k_a, one)))
-    }
-
-    /// The end of RWKV-7's time mix: `(y + (sum r k r_k) v) * g` in each head.
-    fn rwkv_bonus(
-        s, y: &'a [f32], r: &'a [f32], k: &'a [f32], v: &'a [f32], g: &'a [f32], r_k: &'a [f32], head: usize,
-        out: &'a mut [f32]
-    ) {
-        for (h, out) in out.chunks_exact_mut(head).enumerate() {
-            let at = h * head..(h + 1) * head;
-            let (y, r, k, v) = (&y[at.clone()], &r[at.clone()], &k[at.clone()], &v[at.clone()]);
-            let (g, r_k) = (&g[at.clone()], &r_k[at]);
-            let own = s.splat_f(sum_lanes!(s, sum, [r, k, r_k] => s.fma(s.mul(r, k), r_k, sum)));
-            map_lanes!(s, [y, v, g] => out, s.mul(s.fma(own, v, y), g));
-        }
-    }
-
-    /// One token of RWKV-7's recurrence in one head of size N; `state` is
-    /// `[N, N]`, value by key channel, the rest `[N]`.
-    fn wkv7(
-        s, state: &'a mut [f32], r: &'a [f32], decay: &'a [f32], key: &'a [f32], v: &'a [f32],
-        removal: &'a [f32], a: &'a [f32], out: &'a mut [f32]
-    ) {
-        let n = r.len();
-        for (i, row) in state.chunks_exact_mut(n).enumerate() {
-            let removed = s.splat_f(-dot(s, row, removal));
-            let value = s.splat_f(v[i]);
-            let whole = n - n % LANES;
-            let mut sum = s.splat_f(0.0);
-            for j in (0..n).step_by(LANES) {
-                let at = j..n.min(j + LANES);
-                let new = if j < whole {
-                    let x = |x: &[f32]| s.load_f(x[j..].first_chunk().expect("within the whole part"));
-                    let (rate, old) = (s.mul(x(removal), x(a)), s.mul(x(row), x(decay)));
-                    let new = s.fma(value, x(key), s.fma(removed, rate, old));
-                    sum = s.fma(new, x(r), sum);
-                    new
-                } else {
-                    let x = |x: &[f32]| load_part(s, &x[at.clone()]);
-                    let (rate, old) = (s.mul(x(removal), x(a)), s.mul(x(row), x(decay)));
-                    let new = s.fma(value, x(key), s.fma(removed, rate, old));
-                    sum = s.fma(new, x(r), sum);
-                    new
-                };
-                if j < whole {
-                    s.store_f(new, row[j..].first_chunk_mut().expect("within the whole part"));
-                } else {
-                    store_part(s, new, &mut row[at]);
-                }
-            }
-            out[i] = s.sum(sum);
         }
     }
 }

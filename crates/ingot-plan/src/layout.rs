@@ -4,7 +4,7 @@
 //! buffers whose lives do not touch may lie in the same region. An op never
 //! writes a region that it reads, so executors need no special case for that.
 
-use crate::{Buf, Plan, Rows};
+use crate::{Buf, Op, Plan, Rows, Uses};
 
 /// A region of scratch memory: `width` f32 values per row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,18 +20,26 @@ pub struct Region {
 pub struct Layout {
     /// The regions to allocate.
     pub regions: Vec<Region>,
-    /// Region of each buffer, by [`Buf::index`].
+    /// Region of each buffer, by [`Buf::index`]; `usize::MAX` for none.
     pub region_of: Vec<usize>,
 }
 
 impl Layout {
     /// Assigns every buffer of a plan to a region.
     pub fn new(plan: &Plan) -> Self {
-        let last = last_use(plan);
+        let uses: Vec<Uses> = plan.ops.iter().map(Op::uses).collect();
+        Self::of(plan, &uses)
+    }
+
+    /// Assigns the buffers that the ops touch, for an executor that runs some
+    /// ops as one: it gives the uses of all ops in order, those of several ops in
+    /// the place of one and none in the others'. Buffers that are never written
+    /// have no region.
+    pub fn of(plan: &Plan, uses: &[Uses]) -> Self {
+        let last = last_use(plan, uses);
         let mut layout = Self { regions: Vec::new(), region_of: vec![usize::MAX; plan.buffers.len()] };
         let mut free: Vec<usize> = Vec::new();
-        for (i, op) in plan.ops.iter().enumerate() {
-            let uses = op.uses();
+        for (i, uses) in uses.iter().enumerate() {
             for &buf in &uses.writes {
                 layout.region_of[buf.index()] = layout.claim(plan, buf, &mut free);
             }
@@ -66,10 +74,9 @@ impl Layout {
 }
 
 /// Index of the last op that touches each buffer; the logits are never done with.
-fn last_use(plan: &Plan) -> Vec<usize> {
+fn last_use(plan: &Plan, uses: &[Uses]) -> Vec<usize> {
     let mut last = vec![0; plan.buffers.len()];
-    for (i, op) in plan.ops.iter().enumerate() {
-        let uses = op.uses();
+    for (i, uses) in uses.iter().enumerate() {
         for buf in uses.reads.iter().chain(&uses.writes) {
             last[buf.index()] = i;
         }

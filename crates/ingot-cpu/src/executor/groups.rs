@@ -2,9 +2,9 @@
 //! of parallel work, in which each row goes through all of them while it is in
 //! the first-level cache.
 
+use super::chains::Work;
 use super::workspace::Workspace;
 use ingot_plan::{Buf, Op, Plan};
-use std::ops::Range;
 
 /// The output of an op whose row `t` needs no other row of what its neighbours
 /// write; `None` for all other ops.
@@ -22,13 +22,18 @@ pub(super) fn row_output(op: &Op) -> Option<Buf> {
     }
 }
 
-/// The plan's ops in groups.
-pub(super) fn groups(plan: &Plan, workspace: &Workspace) -> Vec<Range<usize>> {
-    let mut groups: Vec<Range<usize>> = Vec::new();
-    for (i, op) in plan.ops().iter().enumerate() {
-        match groups.last_mut() {
-            Some(group) if joins(plan, workspace, &plan.ops()[group.clone()], op) => group.end += 1,
-            _ => groups.push(i..i + 1),
+/// Work with neighbouring row ops in groups.
+pub(super) fn groups(plan: &Plan, workspace: &Workspace, work: Vec<Work>) -> Vec<Work> {
+    let mut groups: Vec<Work> = Vec::new();
+    for next in work {
+        match (groups.last_mut(), &next) {
+            (Some(Work::Ops(group)), Work::Ops(one))
+                if group.end == one.start
+                    && joins(plan, workspace, &plan.ops()[group.clone()], &plan.ops()[one.start]) =>
+            {
+                group.end = one.end;
+            }
+            _ => groups.push(next),
         }
     }
     groups
@@ -57,6 +62,7 @@ fn joins(plan: &Plan, workspace: &Workspace, group: &[Op], op: &Op) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::chains::chains;
     use super::*;
     use ingot_format::{DType, Tensor};
     use ingot_plan::{PlanBuilder, Precision};
@@ -69,9 +75,14 @@ mod tests {
 
     /// Lengths of the groups of a plan.
     fn lengths(plan: &Plan) -> Vec<usize> {
-        let groups = groups(plan, &Workspace::new(plan));
-        assert!(groups.iter().cloned().flatten().eq(0..plan.ops().len()));
-        groups.iter().map(Range::len).collect()
+        let (work, uses) = chains(plan);
+        let groups = groups(plan, &Workspace::new(plan, &uses), work);
+        let groups = groups.iter().map(|work| match work {
+            Work::Ops(ops) => ops.clone(),
+            _ => panic!("there is no such chain"),
+        });
+        assert!(groups.clone().flatten().eq(0..plan.ops().len()));
+        groups.map(|ops| ops.len()).collect()
     }
 
     #[test]
@@ -107,7 +118,8 @@ mod tests {
         let x = plan.select(x);
         let logits = plan.linear(x, narrow);
         let plan = plan.finish(logits);
-        assert!(Workspace::new(&plan).share_memory(a, c), "as the layout is now");
+        let workspace = Workspace::new(&plan, &chains(&plan).1);
+        assert!(workspace.share_memory(a, c), "as the layout is now");
         assert_eq!(lengths(&plan)[..2], [2, 1]);
     }
 }

@@ -7,11 +7,13 @@
 //! more than waking them.
 
 mod cache;
+mod chains;
 mod experts;
 mod groups;
 mod linear;
 mod rotations;
 mod rows;
+mod rwkv;
 mod workspace;
 
 use crate::isa::{Enabled, Isa};
@@ -19,6 +21,8 @@ use crate::linear::Matrix;
 use crate::packed::Matrices;
 use crate::pool::Pool;
 use cache::Pages;
+use chains::{Work, chains};
+use groups::groups;
 use ingot_format::{DType, Tensor};
 use ingot_plan::{ExecError, Executor, Op, Place, Plan, Step, WeightId};
 use std::ops::Range;
@@ -57,7 +61,7 @@ pub struct CpuExecutor {
     experts: experts::Scratch,
     rotations: rotations::Rotations,
     /// Ops that run together, as ranges of the plan's.
-    groups: Vec<Range<usize>>,
+    work: Arc<[Work]>,
 }
 
 /// What work runs on.
@@ -170,9 +174,10 @@ impl CpuExecutor {
         let isa = Enabled::new(isa)
             .ok_or_else(|| ExecError::Request(format!("this machine cannot run {isa} instructions")))?;
         let pool = Pool::new(options.threads.unwrap_or_else(Pool::default_threads));
-        let workspace = Workspace::new(&plan);
+        let (work, uses) = chains(&plan);
+        let workspace = Workspace::new(&plan, &uses);
         Ok(Self {
-            groups: groups::groups(&plan, &workspace),
+            work: groups(&plan, &workspace, work).into(),
             workspace,
             pages: Pages::new(options.cache_type, &plan)?,
             slots: Vec::new(),
@@ -205,7 +210,7 @@ impl CpuExecutor {
             Op::Linear(op) => self.linear(op),
             Op::RwkvKeys(op) => self.rwkv_keys(op),
             Op::StoreKv(op) => self.store_kv(op, step),
-            Op::TokenShift(op) => self.token_shift(op, step),
+            Op::TokenShift(_) => unreachable!("always in a chain"),
             Op::Wkv7(op) => self.wkv7(op, step),
             Op::Add(_)
             | Op::Embed(_)
@@ -256,9 +261,13 @@ impl Executor for CpuExecutor {
         step.check(&self.plan, self.pages.len(), self.slots.len())?;
         self.workspace.resize(step)?;
         self.rotations.turn_to(step, &self.machine);
-        let plan = Arc::clone(&self.plan);
-        for i in 0..self.groups.len() {
-            self.ops(&plan.ops()[self.groups[i].clone()], step);
+        let (plan, work) = (Arc::clone(&self.plan), Arc::clone(&self.work));
+        for work in &*work {
+            match work {
+                Work::Ops(ops) => self.ops(&plan.ops()[ops.clone()], step),
+                Work::Shift(shift) => self.shift(shift, step),
+                Work::Mix(mix) => self.mix(mix, step),
+            }
         }
         self.workspace.give(plan.logits(), logits);
         Ok(())
@@ -292,6 +301,8 @@ impl Executor for CpuExecutor {
             Place::Page(page) => self.pages.read(page),
             Place::Slot(slot) => {
                 let values = self.slots.get(slot as usize).ok_or_else(|| absent(place))?;
+                let mut values = values.clone();
+                rwkv::transpose_states(&self.plan, &mut values);
                 Ok(values.iter().flat_map(|x| x.to_le_bytes()).collect())
             }
         }
@@ -301,12 +312,14 @@ impl Executor for CpuExecutor {
         match place {
             Place::Page(page) => self.pages.write(page, bytes),
             Place::Slot(slot) => {
+                let plan = Arc::clone(&self.plan);
                 let values = self.slot(slot)?;
                 let (words, rest) = bytes.as_chunks::<4>();
                 if words.len() != values.len() || !rest.is_empty() {
                     return Err(wrong_size(place, 4 * values.len(), bytes.len()));
                 }
                 values.iter_mut().zip(words).for_each(|(x, b)| *x = f32::from_le_bytes(*b));
+                rwkv::transpose_states(&plan, values);
                 Ok(())
             }
         }

@@ -5,9 +5,8 @@ use super::rotations::Rotations;
 use super::workspace::SharedRows;
 use super::{CpuExecutor, Weights};
 use crate::isa::Enabled;
-use crate::shared::Out;
 use crate::vector;
-use ingot_plan::ops::{Blend, Bonus, Gate, Pairing, Rope, RwkvKeys, TokenShift, Wkv7};
+use ingot_plan::ops::{Gate, Pairing, Rope};
 use ingot_plan::{Op, Step};
 
 /// What row ops need besides buffers.
@@ -86,80 +85,5 @@ impl CpuExecutor {
                 }
             }
         });
-    }
-
-    pub(super) fn blend(&mut self, op: &Blend) {
-        let isa = self.machine.isa;
-        self.workspace.write_rows(&self.machine, [op.out], |w, t, [out]| {
-            vector::blend(isa, w.row(op.from, t), w.row(op.to, t), w.row(op.by, t), out);
-        });
-    }
-
-    pub(super) fn rwkv_keys(&mut self, op: &RwkvKeys) {
-        let isa = self.machine.isa;
-        let (k_k, k_a) = (self.weights.vector(op.k_k), self.weights.vector(op.k_a));
-        let outs = [op.decay, op.removal, op.key];
-        self.workspace.write_rows(&self.machine, outs, |w, t, [decay, removal, key]| {
-            let (k, a) = (w.row(op.k, t), w.row(op.a, t));
-            vector::rwkv_decay(isa, w.row(op.w, t), decay);
-            vector::rwkv_removal(isa, k, k_k, k.len() / op.heads, RwkvKeys::MIN_NORM, removal);
-            vector::rwkv_key(isa, k, a, k_a, key);
-        });
-    }
-
-    pub(super) fn bonus(&mut self, op: &Bonus) {
-        let (isa, r_k) = (self.machine.isa, self.weights.vector(op.r_k));
-        self.workspace.write_rows(&self.machine, [op.out], |w, t, [out]| {
-            let [y, r, k, v, g] = [op.y, op.r, op.k, op.v, op.g].map(|buf| w.row(buf, t));
-            vector::rwkv_bonus(isa, y, r, k, v, g, r_k, out.len() / op.heads, out);
-        });
-    }
-
-    pub(super) fn token_shift(&mut self, op: &TokenShift, step: &Step) {
-        let (isa, width) = (self.machine.isa, self.workspace.width(op.x));
-        let state = self.plan.state_offset(op.state)..self.plan.state_offset(op.state) + width;
-        let (mixes, slots) = (self.weights.vector(op.mix), &self.slots);
-        for (&buf, mix) in op.outs.iter().zip(mixes.chunks_exact(width)) {
-            self.workspace.write_rows(&self.machine, [buf], |w, t, [out]| {
-                let first = step.sequences.iter().find(|s| s.rows.start == t);
-                let before = match first {
-                    Some(s) => &slots[s.slot as usize][state.clone()],
-                    None => w.row(op.x, t - 1),
-                };
-                vector::blend(isa, w.row(op.x, t), before, mix, out);
-            });
-        }
-        for s in &step.sequences {
-            let last = self.workspace.row(op.x, s.rows.end - 1);
-            self.slots[s.slot as usize][state.clone()].copy_from_slice(last);
-        }
-    }
-
-    pub(super) fn wkv7(&mut self, op: &Wkv7, step: &Step) {
-        let (isa, width) = (self.machine.isa, self.workspace.width(op.r));
-        let (size, at) = (width / op.heads, self.plan.state_offset(op.state));
-        let machine = &self.machine;
-        // Heads of one sequence after the other: each has a state of its own.
-        for s in &step.sequences {
-            let state = &mut self.slots[s.slot as usize][at..at + width * size];
-            let state = Out::new(state, size * size);
-            self.workspace.write([op.out], |w, [out]| {
-                let out = Out::new(out, width);
-                machine.split(op.heads, 4 * size * size * s.rows.len(), |heads| {
-                    for h in heads {
-                        // SAFETY: every head is in exactly one range.
-                        let state = unsafe { state.part(h, 0, size * size) };
-                        for t in s.rows.clone() {
-                            // SAFETY: as above.
-                            let out = unsafe { out.part(t, h * size, size) };
-                            let [r, decay, key, v, removal, a] =
-                                [op.r, op.decay, op.key, op.v, op.removal, op.a]
-                                    .map(|buf| &w.row(buf, t)[h * size..][..size]);
-                            vector::wkv7(isa, state, r, decay, key, v, removal, a, out);
-                        }
-                    }
-                });
-            });
-        }
     }
 }

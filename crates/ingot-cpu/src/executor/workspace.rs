@@ -6,7 +6,7 @@ use crate::isa::Enabled;
 use crate::q8::Q8;
 use crate::shared::Out;
 use crate::vector;
-use ingot_plan::{Buf, ExecError, Layout, Op, Plan, Precision, Rows, Step};
+use ingot_plan::{Buf, ExecError, Layout, Op, Plan, Precision, Rows, Step, Uses};
 use std::marker::PhantomData;
 
 /// Memory for all buffers of a plan.
@@ -38,8 +38,9 @@ struct Rounded {
 }
 
 impl Workspace {
-    pub(super) fn new(plan: &Plan) -> Self {
-        let layout = Layout::new(plan);
+    /// For the buffers that the ops touch, given in order.
+    pub(super) fn new(plan: &Plan, uses: &[Uses]) -> Self {
+        let layout = Layout::of(plan, uses);
         let shapes = plan.buffers().iter().map(|b| (b.rows, b.width)).collect();
         let count = layout.regions.len();
         Self {
@@ -65,11 +66,11 @@ impl Workspace {
             }
             self.rounded[i].of = None;
         }
-        for buf in 0..self.shapes.len() {
+        for buf in (0..self.shapes.len()).filter(|&buf| self.wanted[buf]) {
             let (rows, width) = self.shapes[buf];
             let len = self.rows_of(rows).saturating_mul(width) / GROUP;
             let rounded = &mut self.rounded[self.layout.region_of[buf]].values;
-            if self.wanted[buf] && rounded.len() < len {
+            if rounded.len() < len {
                 *rounded = zeros(len, "a rounded buffer")?;
             }
         }

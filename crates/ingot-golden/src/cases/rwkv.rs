@@ -20,6 +20,12 @@ pub(super) fn cases() -> Vec<Case> {
         all.push(time_mix(heads, size, false));
         all.push(time_mix(heads, size, true));
     }
+    // Heads that are no whole vectors or more than registers hold.
+    for (heads, size) in [(2, 37), (3, 5), (1, 80), (5, 96)] {
+        all.extend([wkv7(heads, size), time_mix(heads, size, true)]);
+    }
+    all.extend([1e-30, 0.0, 1.0].map(|decay| wkv7_with(3, 64, decay, 0.0)));
+    all.push(watched());
     for dtype in [DType::F16, DType::Q8_0, DType::Q4_K] {
         all.push(blocks(dtype));
     }
@@ -64,11 +70,16 @@ fn keys(heads: usize, size: usize) -> Case {
 }
 
 fn wkv7(heads: usize, size: usize) -> Case {
-    Case::new(format!("rwkv/wkv7, {heads} heads of {size}"), move |m| {
+    wkv7_with(heads, size, 0.8, 0.05)
+}
+
+/// With decays around a value.
+fn wkv7_with(heads: usize, size: usize, decay: f32, spread: f32) -> Case {
+    Case::new(format!("rwkv/wkv7, {heads} heads of {size}, decay {decay}"), move |m| {
         let width = heads * size;
         let [r, key, v] = [(); 3].map(|()| m.input(width, Inputs::Around(0.0, 1.0)));
         let (decay, a) =
-            (m.input(width, Inputs::Around(0.8, 0.05)), m.input(width, Inputs::Around(0.5, 0.2)));
+            (m.input(width, Inputs::Around(decay, spread)), m.input(width, Inputs::Around(0.5, 0.2)));
         let removal = m.input(width, Inputs::Around(0.0, 0.7 / (size as f32).sqrt()));
         let state = m.plan.state(StateDecl::Recurrent { len: width * size });
         let y = m.plan.wkv7(|out| Wkv7 { r, decay, key, v, removal, a, heads, state, out }, r);
@@ -113,6 +124,34 @@ fn time_mix(heads: usize, size: usize, blend: bool) -> Case {
             v = m.plan.blend(v, first, by);
         }
         let y = mix(m, [r, w, k, v, a, g], heads, size);
+        m.plan.select(y)
+    })
+    .limits([1e-4; 3])
+}
+
+/// A norm, a shift and a recurrence of whose inner buffers others want to see some.
+fn watched() -> Case {
+    Case::new("rwkv/chain with more readers", move |m| {
+        let (heads, size) = (2, 32);
+        let width = heads * size;
+        let x = m.input(width, Inputs::Around(0.2, 1.0));
+        let affine = (m.vector(width), m.bias(width));
+        let h = m.plan.layer_norm(x, affine, 1e-5);
+        let values = m.values(6 * width, 0.5, 0.2);
+        let weight = m.weight(DType::F32, &[6, width], &values);
+        let state = m.plan.state(StateDecl::Recurrent { len: width });
+        let [r, w, k, v, g, _] = m.plan.token_shift::<6>(h, weight, state);
+        let a = m.input(width, Inputs::Around(0.5, 0.2));
+        let weights = [m.vector(width), m.vector(width)];
+        let [decay, removal, key] = m.plan.rwkv_keys([w, k, a], weights, heads);
+        let state = m.plan.state(StateDecl::Recurrent { len: width * size });
+        let y = m.plan.wkv7(|out| Wkv7 { r, decay, key, v, removal, a, heads, state, out }, r);
+        let norm = (m.vector(width), m.bias(width));
+        let y = m.plan.group_norm(y, norm, heads, 64e-5);
+        let r_k = m.bias(width);
+        let y = m.plan.bonus(|out| Bonus { y, r, k: key, v, g, r_k, heads, out }, y);
+        let y = m.plan.add(y, key);
+        let y = m.plan.add(y, h);
         m.plan.select(y)
     })
     .limits([1e-4; 3])
