@@ -1,5 +1,5 @@
-//! Products with up to eight tokens: weights are read once, and each group is
-//! multiplied as soon as it is there.
+//! Products with few tokens: weights are read once, and each group is multiplied
+//! as soon as it is there.
 
 use super::group::accumulate;
 use super::target::{Product, Target};
@@ -8,16 +8,20 @@ use crate::q8::Q8;
 use crate::simd::{Kernel, Packed, Simd, Tile};
 use std::array::from_fn;
 use std::marker::PhantomData;
+use std::ops::Range;
 
-/// Rows of quantized weights times the tokens of `x` `[T, C / 32]`, T <= N.
+/// Rows of quantized weights times the tokens of `x` `[T, C / 32]`, N at a time:
+/// a tile is in the caches when it is wanted again.
 pub(super) fn integer<B: Block, T: Tile, const N: usize>(product: Product, x: &[Q8]) {
     let groups = product.matrix.cols / GROUP;
-    let tokens = x.len() / groups;
     let row_bytes = product.matrix.row_bytes();
-    // The last stands in for those that lack.
-    let x = from_fn(|n| &x[n.min(tokens - 1) * groups..][..groups]);
     for (tile, target) in product.tiles() {
-        product.isa.run(Integer::<B, T, N> { tile, row_bytes, x, tokens, target, block: PhantomData });
+        for (i, x) in x.chunks(N * groups).enumerate() {
+            let tokens = i * N..i * N + x.len() / groups;
+            // The last stands in for those that lack.
+            let x = from_fn(|n| &x[n.min(tokens.len() - 1) * groups..][..groups]);
+            product.isa.run(Integer::<B, T, N> { tile, row_bytes, x, tokens, target, block: PhantomData });
+        }
     }
 }
 
@@ -27,8 +31,8 @@ struct Integer<'a, B, T, const N: usize> {
     row_bytes: usize,
     /// `[N, C / 32]`
     x: [&'a [Q8]; N],
-    /// Of these, how many are wanted.
-    tokens: usize,
+    /// Those of them that are wanted.
+    tokens: Range<usize>,
     target: Target,
     block: PhantomData<B>,
 }
@@ -44,12 +48,14 @@ impl<B: Block, T: Tile, const N: usize> Kernel for Integer<'_, B, T, N> {
         }
         let mut sink = Accumulate::<S, B, N> { s, x, sums: [s.splat_f(0.0); N], block: PhantomData };
         for block in 0..groups / B::GROUPS {
-            self.tile.prefetch(s, self.row_bytes, block, B::BYTES);
+            if self.tokens.start == 0 {
+                self.tile.prefetch(s, self.row_bytes, block, B::BYTES);
+            }
             // SAFETY: a row of weights has as many groups as one of activations.
             unsafe { B::unpack(s, self.tile.advance(block * B::BYTES), &mut sink) };
         }
-        for n in 0..self.tokens {
-            self.target.store(s, n, sink.sums[n]);
+        for (n, t) in self.tokens.enumerate() {
+            self.target.store(s, t, sink.sums[n]);
         }
     }
 }

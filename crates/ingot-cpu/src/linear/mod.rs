@@ -6,8 +6,8 @@
 //! compute it add the same products in the same order, so it makes no difference
 //! to the bits how many tokens come together or how the weights are stored.
 //!
-//! * `few`: up to eight tokens. A group of weights is multiplied with all of them
-//!   as soon as it is unpacked; bound by memory.
+//! * `few`: up to sixteen tokens. A group of weights is multiplied with up to four
+//!   of them as soon as it is unpacked; bound by memory.
 //! * `many`: a strip of one or two tiles is unpacked into the first-level cache
 //!   and multiplied with all tokens; bound by arithmetic.
 //! * `pack`: the layout in which a tile is one run of memory.
@@ -20,6 +20,7 @@ mod target;
 
 pub(crate) use pack::{Packer, packed_len};
 
+use crate::blocks::{Block, Kind};
 use crate::isa::Enabled;
 use crate::q8::Q8;
 use crate::shared::Out;
@@ -123,8 +124,8 @@ impl Matrix<'_> {
                     (false, _) => many::integer::<B, Rows>(product, x),
                     (true, 1) => few::integer::<B, Packed, 1>(product, x),
                     (true, 2) => few::integer::<B, Packed, 2>(product, x),
-                    (true, 3..=4) => few::integer::<B, Packed, 4>(product, x),
-                    (true, 5..=8) => few::integer::<B, Packed, 8>(product, x),
+                    // With a scale for each half of a group, four tokens are too much for the registers.
+                    (true, 3..=16) if !<B as Block>::Kind::HALVES => few::integer::<B, Packed, 4>(product, x),
                     (true, _) => many::integer::<B, Packed>(product, x),
                 },
                 _W => unreachable!("{} weights take float activations", self.dtype)),

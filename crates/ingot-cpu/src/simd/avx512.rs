@@ -87,7 +87,7 @@ impl Simd for Avx512 {
             let half = _mm256_add_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps::<1>(a));
             super::avx2::sum8(half)
         }
-        fn prefetch(self, p: *const u8) { _mm_prefetch::<_MM_HINT_T1>(p.cast()) }
+        fn prefetch(self, p: *const u8) { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
         fn largest(self, a: __m512) -> f32 { _mm512_reduce_max_ps(a) }
     }
 

@@ -125,7 +125,7 @@ impl Tile for Rows {
 pub(crate) struct Packed(*const u8);
 
 /// How far ahead packed weights are asked for.
-const AHEAD: usize = 2048;
+const AHEAD: usize = 8192;
 
 impl Packed {
     /// Address of a field.
