@@ -208,6 +208,16 @@ kernels! {
         update_lanes!(s, v [] => x, sigmoid(s, v));
     }
 
+    /// `x = tanh(x)`
+    fn tanh_in_place(s, x: &'a mut [f32]) {
+        let (zero, one, sign) = (s.splat_f(0.0), s.splat_f(1.0), s.splat(i32::MIN));
+        update_lanes!(s, v [] => x, {
+            let e = exp(s, s.mul(s.abs(v), s.splat_f(-2.0)));
+            let size = s.max(s.div(s.sub(one, e), s.add(one, e)), zero);
+            s.as_floats(s.or(s.bits(size), s.and(s.bits(v), sign)))
+        });
+    }
+
     /// `x = max(x, 0)^2`
     fn squared_relu_in_place(s, x: &'a mut [f32]) {
         let zero = s.splat_f(0.0);
@@ -287,6 +297,21 @@ mod tests {
             let mut out = [0.0; 5];
             exp_of(isa, &extremes, &mut out);
             assert!(out[0] < 1e-37 && out[1] < 1e-37 && out[2] == 1.0 && out[3] > 1e38 && out[4].is_finite());
+        }
+    }
+
+    #[test]
+    fn hyperbolic_tangent() {
+        let x: Vec<f32> = (-4000..=4000)
+            .map(|i| i as f32 * 5e-3)
+            .chain([-0.0, 1e-9, f32::MAX, f32::NEG_INFINITY])
+            .collect();
+        for isa in isas() {
+            let mut y = x.clone();
+            tanh_in_place(isa, &mut y);
+            for (x, y) in x.iter().zip(y) {
+                assert!((f64::from(*x).tanh() - f64::from(y)).abs() < 2e-7, "{}: tanh({x}) = {y}", isa.isa());
+            }
         }
     }
 

@@ -4,7 +4,7 @@
 //! Patterns look at ops and shapes only: a family that builds the same chain
 //! gets the same pieces of work.
 
-use ingot_plan::ops::{Blend, Bonus, LayerNorm, RwkvKeys, TokenShift, Wkv7};
+use ingot_plan::ops::{Blend, Bonus, LayerNorm, Linear, RwkvKeys, TokenShift, Wkv7};
 use ingot_plan::{Buf, Op, Plan, Uses};
 use std::ops::Range;
 
@@ -12,6 +12,9 @@ use std::ops::Range;
 pub(super) enum Work {
     /// Ops one after the other, by their index: one, or several that work row by row.
     Ops(Range<usize>),
+    /// Products whose ops follow each other, in stages: those of one read nothing
+    /// that the others of it write.
+    Linears(Vec<Vec<Linear>>),
     /// A token shift.
     Shift(Shift),
     /// A time mix.
@@ -54,6 +57,18 @@ pub(super) fn chains(plan: &Plan) -> (Vec<Work>, Vec<Uses>) {
         }
         work[i] = Some(what);
         finder.join(&others, i);
+    }
+    let mut first = 0;
+    while first < work.len() {
+        let linears = finder.linears(first);
+        let end = first + linears.len().max(1);
+        if linears.len() > 1 {
+            let stages = finder.stages(&linears);
+            finder.gather(first..end);
+            work[first..end].fill_with(|| None);
+            work[end - 1] = Some(Work::Linears(stages));
+        }
+        first = end;
     }
     (work.into_iter().flatten().collect(), finder.uses)
 }
@@ -124,6 +139,47 @@ impl<'a> Finder<'a> {
         let mix =
             Mix { blend, keys: keys.clone(), wkv: wkv.clone(), norm: norm.clone(), bonus: bonus.clone() };
         Some((Work::Mix(Box::new(mix)), others))
+    }
+
+    /// The products that begin with op `first`, follow each other and have equally
+    /// many rows.
+    fn linears(&self, first: usize) -> Vec<&'a Linear> {
+        let linear = |op: &'a Op| match op {
+            Op::Linear(op) => Some(op),
+            _ => None,
+        };
+        let rows = |op: &Linear| self.plan.buffer(op.x).rows;
+        let all: Vec<_> = self.plan.ops()[first..].iter().map_while(linear).collect();
+        all.iter().copied().take_while(|op| rows(op) == rows(all[0])).collect()
+    }
+
+    /// Products in stages, each as early as what it reads allows.
+    fn stages(&self, ops: &[&Linear]) -> Vec<Vec<Linear>> {
+        let mut stages: Vec<Vec<Linear>> = Vec::new();
+        for &op in ops {
+            let feeds = |other: &Linear| other.parts.iter().any(|part| part.out == op.x);
+            let after = stages.iter().rposition(|stage| stage.iter().any(feeds)).map_or(0, |stage| stage + 1);
+            if after == stages.len() {
+                stages.push(Vec::new());
+            }
+            stages[after].push(op.clone());
+        }
+        stages
+    }
+
+    /// Lets the last of some ops touch what all touch, since they do not run in
+    /// their order.
+    fn gather(&mut self, ops: Range<usize>) {
+        let last = ops.end - 1;
+        let mut all = std::mem::take(&mut self.uses[last]);
+        for i in ops.start..last {
+            let uses = std::mem::take(&mut self.uses[i]);
+            all.reads.extend(uses.reads);
+            all.writes.extend(uses.writes);
+            all.weights.extend(uses.weights);
+        }
+        all.reads.retain(|buf| !all.writes.contains(buf));
+        self.uses[last] = all;
     }
 
     /// Lets the last op of a group touch what all touch, but for what they
@@ -198,11 +254,38 @@ mod tests {
     }
 
     #[test]
+    fn products_run_in_stages() {
+        let mut plan = PlanBuilder::new(Precision::F32);
+        let [table, square] = [9, C].map(|rows| weight(&mut plan, rows));
+        let x = plan.embed(table);
+        let a = plan.linear(x, square);
+        let b = plan.linear(a, square);
+        let c = plan.linear(x, square);
+        let d = plan.linear(b, square);
+        let y = plan.add(c, d);
+        let logits = plan.select(y);
+        let plan = plan.finish(logits);
+        let (work, uses) = chains(&plan);
+        let [Work::Ops(_), Work::Linears(stages), Work::Ops(_), Work::Ops(_)] = &work[..] else {
+            panic!("{} pieces of work", work.len());
+        };
+        let outs: Vec<Vec<Buf>> =
+            stages.iter().map(|stage| stage.iter().map(|op| op.parts[0].out).collect()).collect();
+        assert_eq!(outs, [vec![a, c], vec![b], vec![d]]);
+        // All that they write is there at the same time.
+        let layout = ingot_plan::Layout::of(&plan, &uses);
+        let mut regions: Vec<_> = [x, a, b, c, d].iter().map(|buf| layout.region_of[buf.index()]).collect();
+        regions.sort_unstable();
+        regions.dedup();
+        assert_eq!(regions.len(), 5);
+    }
+
+    #[test]
     fn what_others_read_is_written() {
         let plan = plan(true);
         let (work, uses) = chains(&plan);
         assert!(work.iter().all(|work| match work {
-            Work::Ops(_) => true,
+            Work::Ops(_) | Work::Linears(_) => true,
             Work::Shift(shift) => shift.norm.is_none(),
             Work::Mix(_) => false,
         }));

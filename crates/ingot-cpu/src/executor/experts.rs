@@ -3,7 +3,7 @@
 
 use super::linear::{round, takes_q8};
 use super::{CpuExecutor, Machine, Weights};
-use crate::linear::{Input, TILE};
+use crate::linear::{Input, PAIR};
 use crate::q8::Q8;
 use crate::shared::Out;
 use crate::vector;
@@ -37,24 +37,24 @@ fn products(
 ) {
     let tensor = weights.tensor(id);
     let (rows, cols) = (tensor.shape()[1], tensor.cols());
-    let (tiles, groups) = (rows.div_ceil(TILE), cols / 32);
+    let (pairs, groups) = (rows.div_ceil(PAIR), cols / 32);
     let total = segments.last().map_or(0, |s| s.2);
     let out_all = Out::new(&mut out[..total * rows], rows);
-    let each = TILE * cols * total / segments.len().max(1);
-    machine.split(segments.len() * tiles, each, |range| {
+    let each = PAIR * cols * total / segments.len().max(1);
+    machine.split(segments.len() * pairs, each, |range| {
         for item in range {
-            let (expert, first, end) = segments[item / tiles];
-            let tile = item % tiles * TILE..rows.min((item % tiles + 1) * TILE);
+            let (expert, first, end) = segments[item / pairs];
+            let rows_of_it = item % pairs * PAIR..rows.min((item % pairs + 1) * PAIR);
             let x = if takes_q8(tensor, inputs) {
                 Input::Q8(&rounded[first * groups..end * groups])
             } else {
                 Input::Floats(&x[first * cols..end * cols])
             };
-            // SAFETY: every tile of every segment is one item, in one range only.
+            // SAFETY: every pair of tiles of every segment is one item, in one range only.
             unsafe {
                 weights.matrix(id, expert).multiply(
                     machine.isa,
-                    tile,
+                    rows_of_it,
                     x,
                     out_all.rows_from(first, end - first),
                 )

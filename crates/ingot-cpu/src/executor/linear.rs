@@ -1,27 +1,39 @@
-//! Matrix products: all parts of an op are one piece of parallel work.
+//! Matrix products: all parts of an op, or of several, are one piece of parallel
+//! work.
 
 use super::{CpuExecutor, Machine};
-use crate::linear::{Input, TILE};
+use crate::blocks::GROUP;
+use crate::linear::{Input, PAIR};
 use crate::q8::Q8;
 use crate::shared::Out;
 use crate::{isa::Enabled, vector};
 use ingot_format::Tensor;
-use ingot_plan::Precision;
 use ingot_plan::ops::{Activation, Linear};
+use ingot_plan::{Buf, Precision};
 use std::ops::Range;
 
 /// Memory kept from op to op.
 #[derive(Default)]
 pub(super) struct Scratch {
     rounded: Vec<Q8>,
+    inputs: Vec<Input8>,
     parts: Vec<Part>,
 }
 
-/// One product of an op, as far as it can outlive the op.
+/// An input that nobody has rounded yet.
+struct Input8 {
+    buf: Buf,
+    /// Its groups among all that are rounded.
+    groups: Range<usize>,
+}
+
+/// One product, as far as it can outlive its op.
 struct Part {
+    /// Which op, and which of its parts.
+    of: (usize, usize),
     out: Out,
-    /// Its tiles in the count over all parts.
-    tiles: Range<usize>,
+    /// Its pairs of tiles in the count over all parts.
+    pairs: Range<usize>,
 }
 
 /// True if products with this tensor take rounded activations.
@@ -31,20 +43,24 @@ pub(super) fn takes_q8(tensor: &Tensor, inputs: Precision) -> bool {
 
 /// Rounds `x` `[T, C]`, C a multiple of 32, to 8 bits.
 pub(super) fn round<'a>(machine: &Machine, x: &[f32], rounded: &'a mut Vec<Q8>) -> &'a [Q8] {
-    const GROUP: usize = 32;
+    round_at(machine, x, rounded, 0);
+    &rounded[..x.len() / GROUP]
+}
+
+/// The same, to where the `first` group is.
+fn round_at(machine: &Machine, x: &[f32], rounded: &mut Vec<Q8>, first: usize) {
     const PIECE: usize = 32;
     let groups = x.len() / GROUP;
-    if rounded.len() < groups {
-        rounded.resize(groups, Q8::default());
+    if rounded.len() < first + groups {
+        rounded.resize(first + groups, Q8::default());
     }
-    let out = Rounded(rounded.as_mut_ptr());
+    let out = Rounded(rounded[first..].as_mut_ptr());
     machine.split(groups.div_ceil(PIECE), PIECE * GROUP, |pieces| {
         let range = pieces.start * PIECE..groups.min(pieces.end * PIECE);
         // SAFETY: the pieces are distinct and inside of the vector.
         let out = unsafe { std::slice::from_raw_parts_mut(out.at(range.start), range.len()) };
         vector::quantize(machine.isa, &x[range.start * GROUP..range.end * GROUP], out);
     });
-    &rounded[..groups]
 }
 
 #[derive(Clone, Copy)]
@@ -70,56 +86,84 @@ fn finish(isa: Enabled, values: &mut [f32], bias: Option<&[f32]>, activation: Ac
         Activation::Identity => {}
         Activation::Sigmoid => vector::sigmoid_in_place(isa, values),
         Activation::SquaredRelu => vector::squared_relu_in_place(isa, values),
-        Activation::Tanh => values.iter_mut().for_each(|x| *x = activation.apply(*x)),
+        Activation::Tanh => vector::tanh_in_place(isa, values),
     }
 }
 
 impl CpuExecutor {
-    pub(super) fn linear(&mut self, op: &Linear) {
-        let Scratch { rounded, parts } = &mut self.linear;
-        let (machine, weights) = (&self.machine, &self.weights);
-        let tokens = self.workspace.rows(op.x);
+    /// Runs ops that do not read what the others write as one piece of parallel
+    /// work; their inputs have equally many rows.
+    pub(super) fn linears(&mut self, ops: &[Linear]) {
+        let tokens = self.workspace.rows(ops[0].x);
         if tokens == 0 {
             return;
         }
+        self.round_inputs(ops);
+        let Scratch { rounded, inputs, parts } = &mut self.linear;
+        let (machine, weights) = (&self.machine, &self.weights);
         parts.clear();
-        let mut tiles = 0;
-        for part in &op.parts {
-            let out = self.workspace.out(part.out);
-            let first = tiles;
-            tiles += out.width().div_ceil(TILE);
-            parts.push(Part { out, tiles: first..tiles });
+        let (mut pairs, mut work) = (0, 0);
+        for (o, op) in ops.iter().enumerate() {
+            for (p, part) in op.parts.iter().enumerate() {
+                let out = self.workspace.out(part.out);
+                let first = pairs;
+                pairs += out.width().div_ceil(PAIR);
+                work += out.width() * self.workspace.width(op.x) * tokens;
+                parts.push(Part { of: (o, p), out, pairs: first..pairs });
+            }
         }
-        let x = self.workspace.all(op.x);
-        let round_x = op.parts.iter().any(|p| takes_q8(weights.tensor(p.weight), op.inputs));
-        let rounded = match self.workspace.rounded(op.x) {
-            Some(rounded) => rounded,
-            None if round_x => round(machine, x, rounded),
-            None => &[],
+        let (workspace, parts) = (&self.workspace, &*parts);
+        let round = |buf: Buf| {
+            let own = || inputs.iter().find(|input| input.buf == buf).map(|i| &rounded[i.groups.clone()]);
+            workspace.rounded(buf).or_else(own).expect("rounded before")
         };
-        let parts = &*parts;
-        machine.split(tiles, TILE * self.workspace.width(op.x) * tokens, |range| {
-            for (of, Part { out, tiles }) in op.parts.iter().zip(parts) {
-                let mine = range.start.max(tiles.start)..range.end.min(tiles.end);
+        machine.split(pairs, work / pairs, |range| {
+            for Part { of, out, pairs } in parts {
+                let mine = range.start.max(pairs.start)..range.end.min(pairs.end);
                 if mine.is_empty() {
                     continue;
                 }
                 let rows =
-                    (mine.start - tiles.start) * TILE..((mine.end - tiles.start) * TILE).min(out.width());
-                let tensor = weights.tensor(of.weight);
-                let x = if takes_q8(tensor, op.inputs) { Input::Q8(rounded) } else { Input::Floats(x) };
-                // SAFETY: every tile is in exactly one range, and the parts' outputs
+                    (mine.start - pairs.start) * PAIR..((mine.end - pairs.start) * PAIR).min(out.width());
+                let op = &ops[of.0];
+                let part = &op.parts[of.1];
+                let x = if takes_q8(weights.tensor(part.weight), op.inputs) {
+                    Input::Q8(round(op.x))
+                } else {
+                    Input::Floats(workspace.all(op.x))
+                };
+                // SAFETY: every pair of tiles is in exactly one range, and the outputs
                 // are in regions of their own.
-                unsafe { weights.matrix(of.weight, 0).multiply(machine.isa, rows.clone(), x, *out) };
-                let bias = of.bias.map(|b| &weights.vector(b)[rows.clone()]);
-                if bias.is_some() || of.activation != Activation::Identity {
+                unsafe { weights.matrix(part.weight, 0).multiply(machine.isa, rows.clone(), x, *out) };
+                let bias = part.bias.map(|b| &weights.vector(b)[rows.clone()]);
+                if bias.is_some() || part.activation != Activation::Identity {
                     for t in 0..tokens {
                         // SAFETY: as above.
                         let values = unsafe { out.part(t, rows.start, rows.len()) };
-                        finish(machine.isa, values, bias, of.activation);
+                        finish(machine.isa, values, bias, part.activation);
                     }
                 }
             }
         });
+    }
+
+    /// Rounds those inputs that are wanted so and are not yet.
+    fn round_inputs(&mut self, ops: &[Linear]) {
+        let Scratch { rounded, inputs, .. } = &mut self.linear;
+        let (machine, workspace, weights) = (&self.machine, &self.workspace, &self.weights);
+        inputs.clear();
+        let mut end = 0;
+        for op in ops {
+            let wanted = op.parts.iter().any(|p| takes_q8(weights.tensor(p.weight), op.inputs));
+            let there = workspace.rounded(op.x).is_some() || inputs.iter().any(|i| i.buf == op.x);
+            if wanted && !there {
+                let groups = end..end + workspace.all(op.x).len() / GROUP;
+                end = groups.end;
+                inputs.push(Input8 { buf: op.x, groups });
+            }
+        }
+        for input in &*inputs {
+            round_at(machine, workspace.all(input.buf), rounded, input.groups.start);
+        }
     }
 }

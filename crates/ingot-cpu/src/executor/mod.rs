@@ -207,7 +207,7 @@ impl CpuExecutor {
             Op::Blend(op) => self.blend(op),
             Op::Bonus(op) => self.bonus(op),
             Op::Experts(op) => self.experts(op),
-            Op::Linear(op) => self.linear(op),
+            Op::Linear(op) => self.linears(std::slice::from_ref(op)),
             Op::RwkvKeys(op) => self.rwkv_keys(op),
             Op::StoreKv(op) => self.store_kv(op, step),
             Op::TokenShift(_) => unreachable!("always in a chain"),
@@ -265,6 +265,7 @@ impl Executor for CpuExecutor {
         for work in &*work {
             match work {
                 Work::Ops(ops) => self.ops(&plan.ops()[ops.clone()], step),
+                Work::Linears(stages) => stages.iter().for_each(|stage| self.linears(stage)),
                 Work::Shift(shift) => self.shift(shift, step),
                 Work::Mix(mix) => self.mix(mix, step),
             }

@@ -18,8 +18,8 @@ const TILES: usize = 2;
 const STRIP: usize = 16;
 /// The same for weights unpacked to floats; as much as the largest block has.
 const FLOAT_STRIP: usize = 8;
-/// Tokens whose strip of activations stays in the second-level cache.
-const TOKENS: usize = 126;
+/// Tokens that are multiplied with a strip while it is there.
+const TOKENS: usize = 264;
 
 /// Sums of a pair of tiles: a row for each token, a part of it for each tile.
 struct Sums([[f32; TILES * LANES]; TOKENS]);
@@ -39,13 +39,16 @@ fn for_strips<T: Tile>(
         for row in product.rows.clone().step_by(TILES * TILE) {
             let width = (product.rows.end - row).min(TILES * TILE);
             let tiles = [0, 1].map(|i| product.tile::<T>(row + (i * TILE).min(width - TILE)));
+            let tiles = &tiles[..width / TILE];
             for from in (0..groups).step_by(strip) {
                 let strip = from..groups.min(from + strip);
-                f(&tiles[..width / TILE], strip, tokens.clone(), &mut sums);
+                f(tiles, strip, tokens.clone(), &mut sums);
             }
             for (t, sums) in tokens.clone().zip(&sums.0) {
-                // SAFETY: nobody else uses the columns, as whoever made the product promised.
-                unsafe { product.out.part(t, row, width) }.copy_from_slice(&sums[..width]);
+                for (i, sums) in sums.as_chunks::<TILE>().0[..tiles.len()].iter().enumerate() {
+                    // SAFETY: nobody else uses the columns, as whoever made the product promised.
+                    *unsafe { product.out.block(t, row + i * TILE) } = *sums;
+                }
             }
         }
     }

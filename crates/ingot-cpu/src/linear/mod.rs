@@ -33,6 +33,9 @@ use target::Product;
 /// Rows of a tile.
 pub(crate) const TILE: usize = LANES;
 
+/// Rows that work is best handed out in: two tiles, which are multiplied together.
+pub(crate) const PAIR: usize = 2 * TILE;
+
 /// A stored matrix `[R, C]`.
 #[derive(Clone, Copy)]
 pub(crate) struct Matrix<'a> {
