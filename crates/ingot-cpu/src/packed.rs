@@ -7,7 +7,8 @@
 //! has been copied is given back to the system, so weights are in memory once.
 
 use crate::blocks::GROUP;
-use crate::linear::{Matrix, Packer, TILE, packed_len};
+use crate::isa::Enabled;
+use crate::linear::{Matrix, TILE, pack_tile, packed_len};
 use crate::pool::Pool;
 use ingot_format::Tensor;
 use ingot_plan::ExecError;
@@ -32,7 +33,7 @@ impl Matrices {
     /// # Errors
     /// If there is no memory.
     pub(crate) fn pack(
-        pool: &Pool,
+        (isa, pool): (Enabled, &Pool),
         tensors: &[Tensor],
         chosen: impl Fn(usize) -> bool,
         progress: &mut dyn FnMut(u64, u64),
@@ -57,7 +58,7 @@ impl Matrices {
         let mut done = 0;
         for (tensor, place) in tensors.iter().zip(&places) {
             let Some(place) = place else { continue };
-            pack(pool, tensor, &mut memory[place.clone()], &mut |bytes| {
+            pack((isa, pool), tensor, &mut memory[place.clone()], &mut |bytes| {
                 done += bytes as u64;
                 progress(done, end as u64);
             });
@@ -93,8 +94,8 @@ fn len(tensor: &Tensor) -> usize {
 }
 
 /// Packs all matrices of a tensor; `progress` is told of bytes of `out` as they are written.
-fn pack(pool: &Pool, tensor: &Tensor, out: &mut [u8], progress: &mut dyn FnMut(usize)) {
-    let (packer, row_bytes) = (Packer::new(tensor.dtype()), tensor.row_bytes());
+fn pack((isa, pool): (Enabled, &Pool), tensor: &Tensor, out: &mut [u8], progress: &mut dyn FnMut(usize)) {
+    let row_bytes = tensor.row_bytes();
     let rows = tensor.rows() / count(tensor);
     let tiles = rows.div_ceil(TILE);
     let tile_bytes = TILE * row_bytes;
@@ -110,7 +111,7 @@ fn pack(pool: &Pool, tensor: &Tensor, out: &mut [u8], progress: &mut dyn FnMut(u
         pool.for_each_chunk(outs.len(), outs.len().div_ceil(4 * pool.workers()), |range| {
             for i in range {
                 let mut out = outs[i].lock().expect("each tile is packed once");
-                packer.tile(&data[source(p * piece + i)], row_bytes, &mut out);
+                pack_tile(isa, tensor.dtype(), &data[source(p * piece + i)], row_bytes, &mut out);
             }
         });
         let used = source(p * piece).start..source(p * piece + outs.len() - 1).end;

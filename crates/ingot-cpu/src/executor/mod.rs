@@ -96,7 +96,7 @@ impl Weights {
     fn new(
         plan: &Plan,
         tensors: Vec<Tensor>,
-        pool: &Pool,
+        machine: (Enabled, &Pool),
         pack: bool,
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<Self, ExecError> {
@@ -115,7 +115,7 @@ impl Weights {
             }
         }
         let chosen = |i: usize| multiplied[i] && (pack || !Matrices::can_stay(&tensors[i]));
-        let matrices = Matrices::pack(pool, &tensors, chosen, progress)?;
+        let matrices = Matrices::pack(machine, &tensors, chosen, progress)?;
         Ok(Self { vectors, matrices, tensors })
     }
 
@@ -181,7 +181,7 @@ impl CpuExecutor {
             workspace,
             pages: Pages::new(options.cache_type, &plan)?,
             slots: Vec::new(),
-            weights: Weights::new(&plan, weights, &pool, options.pack, progress)?,
+            weights: Weights::new(&plan, weights, (isa, &pool), options.pack, progress)?,
             machine: Machine { isa, pool },
             linear: linear::Scratch::default(),
             experts: experts::Scratch::default(),

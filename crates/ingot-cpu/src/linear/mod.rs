@@ -18,7 +18,7 @@ mod many;
 mod pack;
 mod target;
 
-pub(crate) use pack::{Packer, packed_len};
+pub(crate) use pack::{pack_tile, packed_len};
 
 use crate::blocks::{Block, Kind};
 use crate::isa::Enabled;
@@ -45,7 +45,7 @@ pub(crate) struct Matrix<'a> {
     pub(crate) cols: usize,
     /// All rows; if packed, followed by zeros to a whole number of tiles.
     pub(crate) bytes: &'a [u8],
-    /// Whether the tiles have gone through [`Packer`]. If not, there are at least
+    /// Whether the tiles have gone through [`pack_tile`]. If not, there are at least
     /// sixteen rows and C is a multiple of 32.
     pub(crate) packed: bool,
 }

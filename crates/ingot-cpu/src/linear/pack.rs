@@ -8,6 +8,8 @@
 
 use super::{TILE, with_block};
 use crate::blocks::{Block, Float};
+use crate::isa::Enabled;
+use crate::simd::{Kernel, Rows, Simd, Tile};
 use ingot_format::DType;
 
 /// Bytes of a packed matrix `[R, C]`.
@@ -15,59 +17,83 @@ pub(crate) fn packed_len(rows: usize, row_bytes: usize) -> usize {
     rows.next_multiple_of(TILE) * row_bytes
 }
 
-/// How to pack a type.
-#[derive(Clone, Copy)]
-pub(crate) struct Packer {
-    /// Bytes of a block.
-    block: usize,
-    /// Bytes of the field before the first word.
-    head: usize,
+/// Packs up to sixteen rows of a type, all of a matrix from one that is a multiple
+/// of sixteen on, into as many bytes as sixteen rows have.
+pub(crate) fn pack_tile(isa: Enabled, dtype: DType, rows: &[u8], row_bytes: usize, out: &mut [u8]) {
+    let height = rows.len() / row_bytes;
+    assert!(height <= TILE && out.len() == TILE * row_bytes, "{height} rows into {} bytes", out.len());
+    let padded;
+    let rows = if height < TILE {
+        padded = [rows, &vec![0; (TILE - height) * row_bytes]].concat();
+        &padded
+    } else {
+        rows
+    };
+    with_block!(dtype,
+        B => isa.run(Pack::<{ B::HEAD }, { B::BYTES }> { rows, row_bytes, out }),
+        W => isa.run(Pack::<{ W::BYTES % 4 }, { W::BYTES }> { rows, row_bytes, out }));
 }
 
-impl Packer {
-    /// Packs matrices of this type.
-    pub(crate) fn new(dtype: DType) -> Self {
-        with_block!(dtype,
-            B => Self { block: B::BYTES, head: B::HEAD },
-            W => Self { block: W::BYTES, head: if W::BYTES == 4 { 0 } else { W::BYTES } })
-    }
+/// Sixteen rows of blocks of so many bytes, the first field of which has HEAD.
+struct Pack<'a, const HEAD: usize, const BLOCK: usize> {
+    rows: &'a [u8],
+    row_bytes: usize,
+    out: &'a mut [u8],
+}
 
-    /// Packs up to sixteen rows, all of a matrix from one that is a multiple of
-    /// sixteen on, into as many bytes as sixteen rows have.
-    pub(crate) fn tile(self, rows: &[u8], row_bytes: usize, out: &mut [u8]) {
-        let height = rows.len() / row_bytes;
-        assert!(height <= TILE && out.len() == TILE * row_bytes, "{height} rows into {} bytes", out.len());
-        if height < TILE {
-            out.fill(0);
-        }
-        if self.block == 2 {
-            for (r, row) in rows.chunks_exact(row_bytes).enumerate() {
-                for (value, out) in row.as_chunks::<2>().0.iter().zip(out.as_chunks_mut::<{ 2 * TILE }>().0) {
-                    out[2 * r..2 * r + 2].copy_from_slice(value);
+impl<const HEAD: usize, const BLOCK: usize> Kernel for Pack<'_, HEAD, BLOCK> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let rows = Rows::new(self.rows, self.row_bytes, 0);
+        let words = (BLOCK - HEAD) / 4;
+        for (b, out) in self.out.chunks_exact_mut(TILE * BLOCK).enumerate() {
+            // SAFETY: all rows have the block.
+            unsafe {
+                let block = rows.advance(b * BLOCK);
+                side_by_side::<HEAD>(block, 0, out);
+                for w in (0..words / 4 * 4).step_by(4) {
+                    let at = HEAD + 4 * w;
+                    let four = block.words(s, at);
+                    for i in 0..4 {
+                        s.store(four[i], &mut *out[TILE * (at + 4 * i)..].as_mut_ptr().cast());
+                    }
+                }
+                for w in words / 4 * 4..words {
+                    let at = HEAD + 4 * w;
+                    side_by_side::<4>(block, at, out);
+                }
+                match BLOCK - HEAD - 4 * words {
+                    0 => {}
+                    2 => side_by_side::<2>(block, BLOCK - 2, out),
+                    tail => unreachable!("a last field of {tail} bytes"),
                 }
             }
-            return;
         }
-        for (b, out) in out.chunks_exact_mut(TILE * self.block).enumerate() {
-            let (heads, body) = out.split_at_mut(TILE * self.head);
-            for (r, row) in rows.chunks_exact(row_bytes).enumerate() {
-                let (head, rest) = row[b * self.block..][..self.block].split_at(self.head);
-                heads[r * self.head..][..self.head].copy_from_slice(head);
-                let (words, tail) = rest.as_chunks::<4>();
-                let (lines, tails) = body.as_chunks_mut::<{ 4 * TILE }>();
-                for (word, line) in words.iter().zip(&mut *lines) {
-                    line[4 * r..4 * r + 4].copy_from_slice(word);
-                }
-                // What remains is less than a line, so none of it is in `lines`.
-                tails[r * tail.len()..][..tail.len()].copy_from_slice(tail);
-            }
-        }
+    }
+}
+
+/// Copies the field at `at` of each row.
+///
+/// # Safety
+/// The rows have the field.
+#[inline(always)]
+unsafe fn side_by_side<const BYTES: usize>(block: Rows, at: usize, out: &mut [u8]) {
+    let out = &mut out[TILE * at..][..TILE * BYTES];
+    for r in 0..TILE {
+        // SAFETY: by the caller's promise; the output is as long as all rows' fields.
+        unsafe { std::ptr::copy_nonoverlapping(block.at(r, at), out.as_mut_ptr().add(r * BYTES), BYTES) };
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::isa::Isa;
+
+    fn isa() -> Enabled {
+        Enabled::new(Isa::best()).unwrap()
+    }
 
     #[test]
     fn fields_lie_side_by_side() {
@@ -75,7 +101,7 @@ mod tests {
         let row = |r: usize| (0..68).map(move |i| ((i % 34) * 7 + 3 * r + i / 34) as u8);
         let rows: Vec<u8> = (0..5).flat_map(row).collect();
         let mut out = vec![0xff; TILE * 68];
-        Packer::new(DType::Q8_0).tile(&rows, 68, &mut out);
+        pack_tile(isa(), DType::Q8_0, &rows, 68, &mut out);
         let byte = |r: usize, i: usize| row(r).nth(i).unwrap();
         for b in 0..2 {
             let block = &out[b * TILE * 34..][..TILE * 34];
@@ -100,8 +126,8 @@ mod tests {
                 (low[i], high[i]) = (i as u8, (i >> 8) as u8);
             }
             let mut packed = [low.clone(), high.clone()];
-            Packer::new(dtype).tile(&low, row_bytes, &mut packed[0]);
-            Packer::new(dtype).tile(&high, row_bytes, &mut packed[1]);
+            pack_tile(isa(), dtype, &low, row_bytes, &mut packed[0]);
+            pack_tile(isa(), dtype, &high, row_bytes, &mut packed[1]);
             let mut places: Vec<_> = packed[0].iter().zip(&packed[1]).collect();
             places.sort();
             places.dedup();

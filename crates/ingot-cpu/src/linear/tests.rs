@@ -69,7 +69,7 @@ fn packed(dtype: DType, bytes: &[u8], rows: usize, cols: usize) -> Vec<u8> {
     let row_bytes = dtype.row_bytes(cols).unwrap();
     let mut out = vec![0xff; packed_len(rows, row_bytes)];
     for (tile, out) in bytes.chunks(TILE * row_bytes).zip(out.chunks_mut(TILE * row_bytes)) {
-        Packer::new(dtype).tile(tile, row_bytes, out);
+        pack_tile(Enabled::new(Isa::best()).unwrap(), dtype, tile, row_bytes, out);
     }
     out
 }
