@@ -12,7 +12,7 @@ use crate::linear::{Matrix, TILE, pack_tile, packed_len};
 use crate::pool::Pool;
 use ingot_format::Tensor;
 use ingot_plan::ExecError;
-use memmap2::{Advice, MmapMut};
+use memmap2::MmapMut;
 use std::ops::Range;
 use std::sync::Mutex;
 
@@ -54,7 +54,7 @@ impl Matrices {
         let mut memory = MmapMut::map_anon(end)
             .map_err(|e| ExecError::OutOfMemory(format!("{end} bytes for packed weights: {e}")))?;
         #[cfg(target_os = "linux")]
-        let _ = memory.advise(Advice::HugePage); // without, it is only slower
+        let _ = memory.advise(memmap2::Advice::HugePage); // without, it is only slower
         let mut done = 0;
         for (tensor, place) in tensors.iter().zip(&places) {
             let Some(place) = place else { continue };

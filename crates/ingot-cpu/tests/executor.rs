@@ -308,14 +308,14 @@ fn logits(cpu: &mut CpuExecutor, pieces: &[usize], company: bool) -> Vec<f32> {
 }
 
 #[test]
-fn results_do_not_depend_on_how_a_prompt_is_cut() {
+fn results_do_not_depend_on_how_a_prompt_is_cut_or_weights_are_kept() {
     for (name, build) in MODELS {
         for (precision, dtype) in
             [(Precision::Q8, DType::Q4_0), (Precision::F32, DType::Q8_0), (Precision::F32, DType::F16)]
         {
             let mut whole = Vec::new();
-            for threads in [1, 3] {
-                let options = CpuOptions { threads: Some(threads), ..CpuOptions::default() };
+            for (threads, pack) in [(1, true), (3, true), (2, false)] {
+                let options = CpuOptions { threads: Some(threads), pack, ..CpuOptions::default() };
                 let mut cpu = executor(build, precision, dtype, options);
                 for (pieces, company) in
                     [(vec![140], false), (vec![64, 76], true), (vec![1; 140], false), (vec![139, 1], true)]
@@ -326,7 +326,7 @@ fn results_do_not_depend_on_how_a_prompt_is_cut() {
                     } else {
                         assert!(
                             got == whole,
-                            "{name} {precision:?} {dtype}, {threads} threads, {} pieces",
+                            "{name} {precision:?} {dtype}, {threads} threads, packed {pack}, {} pieces",
                             pieces.len()
                         );
                     }

@@ -8,14 +8,16 @@
 //!
 //! * `few`: up to sixteen tokens. A group of weights is multiplied with up to four
 //!   of them as soon as it is unpacked; bound by memory.
-//! * `many`: a strip of one or two tiles is unpacked into the first-level cache
-//!   and multiplied with all tokens; bound by arithmetic.
+//! * `many` and `floats`: a strip of one or two tiles is unpacked into the
+//!   first-level cache and multiplied with all tokens; bound by arithmetic.
 //! * `pack`: the layout in which a tile is one run of memory.
 
 mod few;
+mod floats;
 mod group;
 mod many;
 mod pack;
+mod strips;
 mod target;
 
 pub(crate) use pack::{pack_tile, packed_len};
@@ -25,8 +27,8 @@ use crate::isa::Enabled;
 use crate::q8::Q8;
 use crate::shared::Out;
 use crate::simd::{LANES, Packed, Rows};
+use floats::{Plain, Quantized};
 use ingot_format::DType;
-use many::{Plain, Quantized};
 use std::ops::Range;
 use target::Product;
 
@@ -134,9 +136,9 @@ impl Matrix<'_> {
                 _W => unreachable!("{} weights take float activations", self.dtype)),
             Input::Floats(x) => with_block!(self.dtype,
             B => if self.packed {
-                many::float::<Quantized<B>, Packed>(product, x)
+                floats::product::<Quantized<B>, Packed>(product, x)
             } else {
-                many::float::<Quantized<B>, Rows>(product, x)
+                floats::product::<Quantized<B>, Rows>(product, x)
             },
             W => match (self.packed, x.len() / self.cols) {
                 (_, 0) => {}
@@ -144,8 +146,8 @@ impl Matrix<'_> {
                 (true, 2) => few::float::<W, 2>(product, x),
                 (true, 3..=4) => few::float::<W, 4>(product, x),
                 (true, 5..=8) => few::float::<W, 8>(product, x),
-                (true, _) => many::float::<Plain<W>, Packed>(product, x),
-                (false, _) => many::float::<Plain<W>, Rows>(product, x),
+                (true, _) => floats::product::<Plain<W>, Packed>(product, x),
+                (false, _) => floats::product::<Plain<W>, Rows>(product, x),
             }),
         }
     }

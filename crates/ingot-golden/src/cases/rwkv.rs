@@ -20,8 +20,8 @@ pub(super) fn cases() -> Vec<Case> {
         all.push(time_mix(heads, size, false));
         all.push(time_mix(heads, size, true));
     }
-    // Heads that are no whole vectors or more than registers hold.
-    for (heads, size) in [(2, 37), (3, 5), (1, 80), (5, 96)] {
+    // Heads larger than what registers hold of a row.
+    for (heads, size) in [(1, 80), (5, 96)] {
         all.extend([wkv7(heads, size), time_mix(heads, size, true)]);
     }
     all.extend([1e-30, 0.0, 1.0].map(|decay| wkv7_with(3, 64, decay, 0.0)));
