@@ -8,7 +8,7 @@
 
 use crate::blocks::GROUP;
 use crate::isa::Enabled;
-use crate::linear::{Matrix, TILE, pack_tile, packed_len};
+use crate::linear::{Matrix, TILE, pack_tile, packed_len, unpack_row};
 use crate::pool::Pool;
 use ingot_format::Tensor;
 use ingot_plan::ExecError;
@@ -63,6 +63,8 @@ impl Matrices {
                 progress(done, end as u64);
             });
         }
+        // Looking at one page may have brought back its neighbors.
+        tensors.iter().zip(&places).filter(|(_, p)| p.is_some()).for_each(|(t, _)| t.data().forget_pages());
         progress(end as u64, end as u64);
         Ok(Self { memory: Some(memory), places })
     }
@@ -70,6 +72,18 @@ impl Matrices {
     /// Whether a tensor's matrices can be multiplied where they are.
     pub(crate) fn can_stay(tensor: &Tensor) -> bool {
         tensor.rows() / count(tensor) >= TILE && tensor.cols().is_multiple_of(GROUP)
+    }
+
+    /// Row `r` of tensor `id`, a single matrix, into `out` `[C]`.
+    pub(crate) fn dequantize_row(&self, id: usize, tensor: &Tensor, r: usize, out: &mut [f32]) {
+        let row_bytes = tensor.row_bytes();
+        let Matrix { dtype, bytes, packed, .. } = self.get(id, tensor, 0);
+        if !packed {
+            return dtype.dequantize(&bytes[r * row_bytes..][..row_bytes], out);
+        }
+        let mut row = vec![0; row_bytes];
+        unpack_row(dtype, &bytes[r / TILE * TILE * row_bytes..][..TILE * row_bytes], r % TILE, &mut row);
+        dtype.dequantize(&row, out);
     }
 
     /// Matrix `e` of tensor `id`, `[E, R, C]` or `[R, C]`.
@@ -114,8 +128,7 @@ fn pack((isa, pool): (Enabled, &Pool), tensor: &Tensor, out: &mut [u8], progress
                 pack_tile(isa, tensor.dtype(), &data[source(p * piece + i)], row_bytes, &mut out);
             }
         });
-        let used = source(p * piece).start..source(p * piece + outs.len() - 1).end;
-        if let Some(used) = tensor.data().slice(used) {
+        if let Some(used) = tensor.data().slice(0..source(p * piece + outs.len() - 1).end) {
             used.forget_pages();
         }
         progress(out.len());

@@ -31,10 +31,8 @@ impl RowOps<'_> {
         match op {
             Op::Add(op) => vector::add(isa, row(op.a), row(op.b), out),
             Op::Embed(op) => {
-                let table = self.weights.tensor(op.table);
-                let bytes = table.row_bytes();
-                let at = self.step.tokens[t] as usize * bytes;
-                table.dtype().dequantize(&table.data()[at..][..bytes], out);
+                let (table, id) = (self.weights.tensor(op.table), op.table.index());
+                self.weights.matrices.dequantize_row(id, table, self.step.tokens[t] as usize, out);
             }
             Op::Glu(op) => match op.f {
                 Gate::Silu => vector::silu_glu(isa, row(op.gate), row(op.up), out),

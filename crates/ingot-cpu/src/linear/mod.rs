@@ -20,7 +20,7 @@ mod pack;
 mod strips;
 mod target;
 
-pub(crate) use pack::{pack_tile, packed_len};
+pub(crate) use pack::{pack_tile, packed_len, unpack_row};
 
 use crate::blocks::{Block, Kind};
 use crate::isa::Enabled;

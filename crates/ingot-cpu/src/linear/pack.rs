@@ -34,6 +34,19 @@ pub(crate) fn pack_tile(isa: Enabled, dtype: DType, rows: &[u8], row_bytes: usiz
         W => isa.run(Pack::<{ W::BYTES % 4 }, { W::BYTES }> { rows, row_bytes, out }));
 }
 
+/// Takes row `r` out of a packed tile.
+pub(crate) fn unpack_row(dtype: DType, tile: &[u8], r: usize, row: &mut [u8]) {
+    let (head, block) = with_block!(dtype, B => (B::HEAD, B::BYTES), W => (W::BYTES % 4, W::BYTES));
+    for (row, tile) in row.chunks_exact_mut(block).zip(tile.chunks_exact(TILE * block)) {
+        let mut at = 0;
+        while at < block {
+            let field = if at == 0 && head > 0 { head } else { 4.min(block - at) };
+            row[at..at + field].copy_from_slice(&tile[TILE * at + r * field..][..field]);
+            at += field;
+        }
+    }
+}
+
 /// Sixteen rows of blocks of so many bytes, the first field of which has HEAD.
 struct Pack<'a, const HEAD: usize, const BLOCK: usize> {
     rows: &'a [u8],
@@ -112,6 +125,21 @@ mod tests {
                     let got = &block[32 + 64 * w + 4 * r..][..4];
                     assert_eq!(got, [2, 3, 4, 5].map(|i| want(i + 4 * w)), "word {w} of row {r}");
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn rows_come_out_as_they_went_in() {
+        for dtype in DType::ALL {
+            let row_bytes = dtype.row_bytes(3 * dtype.block_len()).unwrap();
+            let rows: Vec<u8> = (0..11 * row_bytes).map(|i| (i * 7 + i / 251) as u8).collect();
+            let mut tile = vec![0xff; TILE * row_bytes];
+            pack_tile(isa(), dtype, &rows, row_bytes, &mut tile);
+            for (r, want) in rows.chunks(row_bytes).enumerate() {
+                let mut row = vec![0; row_bytes];
+                unpack_row(dtype, &tile, r, &mut row);
+                assert_eq!(row, want, "{dtype}, row {r}");
             }
         }
     }
