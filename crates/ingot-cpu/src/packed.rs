@@ -2,9 +2,9 @@
 //! best: [`crate::linear`] says what it is.
 //!
 //! A packed matrix is read as one stream, from memory that the system is asked
-//! to back with huge pages: with pages of 4 KiB, looking up addresses limits how
-//! fast weights arrive. The copy is made by all threads when a model is opened, and what
-//! has been copied is given back to the system, so weights are in memory once.
+//! to back with huge pages: with small ones, looking up addresses can take some of
+//! the memory's speed. The copy is made by all threads when a model is opened, and
+//! what has been copied is given back to the system, so weights are in memory once.
 
 use crate::blocks::GROUP;
 use crate::isa::Enabled;
