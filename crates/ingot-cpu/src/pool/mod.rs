@@ -10,7 +10,9 @@
 //! # Why it is sound
 //! Whether a worker may touch a job is decided between two values: the caller
 //! writes [`state`](Board::state), worker `i` writes its [`at`](Seat::at). All
-//! accesses to both by which something is decided are sequentially consistent.
+//! accesses to both by which something is decided are sequentially consistent,
+//! and the writes are exchanges: on x86 both are the same instruction, and QEMU,
+//! in which the Arm code is tested, lets a load pass an Arm `stlr` before it.
 //!
 //! * A worker joins job n by writing `at = working(n)` and then reading `state`.
 //!   Only if that still is job n, open, does it read the job.
@@ -229,7 +231,7 @@ impl Pool {
         let job = Job { call: erased::<F>, closure: (&raw const *f).cast(), cut };
         // SAFETY: the last job is left by all workers, and nobody can join it.
         unsafe { *shared.board.job.get() = job };
-        shared.board.state.store(u64::from(number) << 32 | cut.shares as u64, SeqCst);
+        shared.board.state.swap(u64::from(number) << 32 | cut.shares as u64, SeqCst);
         if shared.sleep.sleepers.load(SeqCst) > 0 {
             for (thread, seat) in self.threads.iter().zip(&shared.seats[1..]).take(cut.shares - 1) {
                 if seat.sleeps.load(SeqCst) {
@@ -271,14 +273,14 @@ impl Shared {
     fn end(&self, number: u32, seats: &[Seat]) {
         let came = |seat: &Seat| seat.at.load(SeqCst) >> 1 == u64::from(number);
         if !seats.iter().all(came) {
-            self.board.state.store(u64::from(number) << 32, SeqCst);
+            self.board.state.swap(u64::from(number) << 32, SeqCst);
         }
         let gone = || seats.iter().all(|seat| seat.at.load(SeqCst) & 1 == 0);
         if spin_until(gone) {
             return;
         }
         *lock(&self.sleep.caller) = Some(thread::current());
-        self.sleep.caller_sleeps.store(true, SeqCst);
+        self.sleep.caller_sleeps.swap(true, SeqCst);
         while !gone() {
             thread::park();
         }
@@ -304,7 +306,7 @@ impl Shared {
                 return;
             }
             last = (state >> 32) as u32;
-            seat.at.store(working(last), SeqCst);
+            seat.at.swap(working(last), SeqCst);
             if self.board.state.load(SeqCst) == state {
                 // SAFETY: the job is open and this worker is seen to be at it, so
                 // it stays, and so does what its closure borrows.
@@ -316,7 +318,7 @@ impl Shared {
                     self.sleep.panicked.store(true, Relaxed);
                 }
             }
-            seat.at.store(left(last), SeqCst);
+            seat.at.swap(left(last), SeqCst);
             if self.sleep.caller_sleeps.load(SeqCst)
                 && let Some(caller) = &*lock(&self.sleep.caller)
             {
