@@ -5,7 +5,7 @@ use super::group::accumulate;
 use super::target::{Product, Target};
 use crate::blocks::{Block, Float, GROUP, Group, Sink};
 use crate::q8::Q8;
-use crate::simd::{Kernel, Packed, Simd, Tile};
+use crate::simd::{Kernel, LANES, Packed, Simd, Tile};
 use std::array::from_fn;
 use std::marker::PhantomData;
 use std::ops::Range;
@@ -46,11 +46,9 @@ impl<B: Block, T: Tile, const N: usize> Kernel for Integer<'_, B, T, N> {
         for n in 0..N {
             x[n] = self.x[n].as_ptr();
         }
-        let mut sink = Accumulate::<S, B, N> { s, x, sums: [s.splat_f(0.0); N], block: PhantomData };
+        let ahead = self.tile.ahead(self.row_bytes);
+        let mut sink = Accumulate::<S, B, N> { s, x, sums: [s.splat_f(0.0); N], ahead, block: PhantomData };
         for block in 0..groups / B::GROUPS {
-            if self.tokens.start == 0 {
-                self.tile.prefetch(s, self.row_bytes, block, B::BYTES);
-            }
             // SAFETY: a row of weights has as many groups as one of activations.
             unsafe { B::unpack(s, self.tile.advance(block * B::BYTES), &mut sink) };
         }
@@ -60,18 +58,31 @@ impl<B: Block, T: Tile, const N: usize> Kernel for Integer<'_, B, T, N> {
     }
 }
 
+/// Asks memory for some bytes; returns where they end.
+#[inline(always)]
+fn ask<S: Simd>(s: S, from: *const u8, bytes: usize) -> *const u8 {
+    const LINE: usize = 64;
+    for line in 0..bytes.div_ceil(LINE) {
+        s.prefetch(from.wrapping_add(line * LINE));
+    }
+    from.wrapping_add(bytes)
+}
+
 /// Multiplies groups as they come.
 struct Accumulate<S: Simd, B, const N: usize> {
     s: S,
     /// The next group of each token; there are as many as groups come.
     x: [*const Q8; N],
     sums: [S::F; N],
+    /// What to ask memory for next.
+    ahead: *const u8,
     block: PhantomData<B>,
 }
 
 impl<S: Simd, B: Block, const N: usize> Sink<S> for Accumulate<S, B, N> {
     #[inline(always)]
     fn put(&mut self, group: Group<S>) {
+        self.ahead = ask(self.s, self.ahead, LANES * B::BYTES / B::GROUPS);
         for n in 0..N {
             // SAFETY: whoever made this lets no more groups come than there are.
             let x = unsafe { &*self.x[n] };
@@ -112,10 +123,11 @@ impl<W: Float, const N: usize> Kernel for Floats<'_, W, N> {
             x[n] = self.x[n].as_ptr();
         }
         let mut sums = [s.splat_f(0.0); N];
+        let mut ahead = self.tile.ahead(0);
         for from in (0..cols).step_by(GROUP) {
-            self.tile.prefetch(s, 0, from / GROUP, GROUP * W::BYTES);
             let mut parts = [s.splat_f(0.0); N];
             for c in from..cols.min(from + GROUP) {
+                ahead = ask(s, ahead, LANES * W::BYTES);
                 // SAFETY: column `c` is in the tile and in the rows of activations.
                 unsafe {
                     let w = W::read(s, self.tile.advance(c * W::BYTES));

@@ -1,7 +1,7 @@
 //! AVX2 with FMA and F16C: two registers a vector.
 
 use super::{LANES, Rows, Simd, shims};
-use std::arch::x86_64::*;
+use std::arch::{asm, x86_64::*};
 
 /// Proof of AVX2, FMA and F16C.
 #[derive(Clone, Copy)]
@@ -116,7 +116,7 @@ impl Simd for Avx2 {
             _mm256_storeu_ps(x.as_mut_ptr(), v[0]);
             _mm256_storeu_ps(x.as_mut_ptr().add(8), v[1]);
         }
-        fn prefetch(self, p: *const u8) { _mm_prefetch::<_MM_HINT_T1>(p.cast()) }
+        fn prefetch(self, p: *const u8) { asm!("prefetcht1 [{}]", in(reg) p, options(nostack, preserves_flags)) }
         fn store_f16(self, v: F, x: &mut [u16; LANES]) {
             let p = x.as_mut_ptr().cast::<__m128i>();
             _mm_storeu_si128(p, _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(v[0]));

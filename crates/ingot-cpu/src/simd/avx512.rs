@@ -1,7 +1,7 @@
 //! AVX-512 (F, BW, DQ, VL) with VNNI: one register a vector.
 
 use super::{LANES, Rows, Simd, shims};
-use std::arch::x86_64::*;
+use std::arch::{asm, x86_64::*};
 
 /// Proof of AVX-512 F, BW, DQ, VL and VNNI, AVX2, FMA and F16C.
 #[derive(Clone, Copy)]
@@ -87,7 +87,7 @@ impl Simd for Avx512 {
             let half = _mm256_add_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps::<1>(a));
             super::avx2::sum8(half)
         }
-        fn prefetch(self, p: *const u8) { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
+        fn prefetch(self, p: *const u8) { asm!("prefetcht0 [{}]", in(reg) p, options(nostack, preserves_flags)) }
         fn largest(self, a: __m512) -> f32 { _mm512_reduce_max_ps(a) }
     }
 

@@ -108,7 +108,9 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     /// Sixteen bytes at `offset` are inside every row.
     unsafe fn gather4(self, rows: Rows, offset: usize) -> [Self::V; 4];
 
-    /// Asks for the cache line of an address, which need not be readable.
+    /// Asks for the cache line of an address, which need not be readable. Reads
+    /// of memory stay before or after it as they are written: compilers like to
+    /// gather what is independent, and many of these in a row hold up the rest.
     #[inline(always)]
     fn prefetch(self, _p: *const u8) {}
 

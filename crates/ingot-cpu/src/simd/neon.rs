@@ -233,7 +233,7 @@ impl<const LEVEL: u8> Simd for Neon<LEVEL> {
             vst1q_f32(p.add(12), v[3]);
         }
         fn prefetch(self, p: *const u8) {
-            asm!("prfm pldl2keep, [{p}]", p = in(reg) p, options(readonly, nostack, preserves_flags));
+            asm!("prfm pldl2keep, [{p}]", p = in(reg) p, options(nostack, preserves_flags));
         }
         fn store_f16(self, v: F, x: &mut [u16; LANES]) {
             let p = x.as_mut_ptr();

@@ -36,8 +36,10 @@ pub(crate) trait Tile: Copy + 'static {
     unsafe fn byte<S: Simd>(self, s: S, offset: usize) -> S::V;
     /// The same tile, if it is packed.
     fn packed(self) -> Option<Packed>;
-    /// Asks for what will be wanted when this block of each row has been used.
-    fn prefetch<S: Simd>(self, s: S, row_bytes: usize, block: usize, block_bytes: usize);
+    /// The first byte that is worth asking for while the first of the tile is
+    /// used; what follows it in memory should be asked for as the tile is used,
+    /// a few cache lines at a time: many at once hold up what comes after them.
+    fn ahead(self, row_bytes: usize) -> *const u8;
 }
 
 /// Rows as they lie in the file.
@@ -46,9 +48,6 @@ pub(crate) struct Rows {
     base: *const u8,
     stride: usize,
 }
-
-/// Bytes to a cache line.
-const LINE: usize = 64;
 
 impl Rows {
     /// Address of `offset` in row `i`.
@@ -110,12 +109,9 @@ impl Tile for Rows {
         None
     }
     #[inline(always)]
-    fn prefetch<S: Simd>(self, s: S, row_bytes: usize, block: usize, block_bytes: usize) {
-        // The next tile follows in memory; ask for as much of it as is used here.
-        let next = row_bytes * LANES + block * LANES * block_bytes;
-        for line in (0..LANES * block_bytes).step_by(LINE) {
-            s.prefetch(self.base.wrapping_add(next + line));
-        }
+    fn ahead(self, row_bytes: usize) -> *const u8 {
+        // The next tile follows in memory; as much of it as is used here.
+        self.base.wrapping_add(row_bytes * LANES)
     }
 }
 
@@ -183,10 +179,7 @@ impl Tile for Packed {
         Some(self)
     }
     #[inline(always)]
-    fn prefetch<S: Simd>(self, s: S, _: usize, block: usize, block_bytes: usize) {
-        let at = block * LANES * block_bytes + AHEAD;
-        for line in (0..LANES * block_bytes).step_by(LINE) {
-            s.prefetch(self.0.wrapping_add(at + line));
-        }
+    fn ahead(self, _: usize) -> *const u8 {
+        self.0.wrapping_add(AHEAD)
     }
 }

@@ -1,5 +1,6 @@
 //! What the processor's memory can do: a buffer much larger than all caches is
-//! read by all threads, as decoding reads weights.
+//! read by all threads, as decoding reads weights. Where others use the memory too,
+//! that changes from moment to moment, so it is read and written in turns.
 //!
 //! Looking up addresses costs something as well, in virtual machines most, and
 //! less with huge pages; a file that is mapped has small ones. So both kinds are
@@ -13,6 +14,13 @@ use memmap2::{Advice, MmapMut};
 use serde_json::{Value, json};
 use std::hint::black_box;
 use std::time::Instant;
+
+/// Buffers to read.
+pub struct Reader {
+    pool: Pool,
+    small: MmapMut,
+    huge: Option<MmapMut>,
+}
 
 /// Bytes read in a second.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -29,27 +37,26 @@ const SIZE: usize = 512 << 20;
 /// Bytes that a thread takes at a time.
 const PIECE: usize = 1 << 20;
 
-/// A buffer is read so often; the best time counts.
-const PASSES: usize = 6;
-
-impl Bandwidth {
-    /// Measures it with so many threads; `None` if there is no memory for that.
-    pub fn measure(threads: usize) -> Option<Self> {
+impl Reader {
+    /// One with so many threads; `None` if there is no memory for that.
+    pub fn new(threads: usize) -> Option<Self> {
         if ingot::available_memory() < 3 * SIZE as u64 {
             return None;
         }
         let pool = Pool::new(threads);
         let small = buffer(&pool, false)?;
         let huge = if cfg!(target_os = "linux") { buffer(&pool, true) } else { None };
-        let (mut small_time, mut huge_time) = (f64::INFINITY, f64::INFINITY);
-        for _ in 0..PASSES {
-            small_time = small_time.min(read(&pool, &small));
-            huge_time = huge.as_ref().map_or(huge_time, |huge| huge_time.min(read(&pool, huge)));
-        }
-        let rate = |seconds| SIZE as f64 / seconds;
-        Some(Self { small_pages: rate(small_time), huge_pages: huge.map(|_| rate(huge_time)) })
+        Some(Self { pool, small, huge })
     }
 
+    /// Reads everything once.
+    pub fn read(&self) -> Bandwidth {
+        let rate = |buffer: &MmapMut| SIZE as f64 / seconds(&self.pool, buffer);
+        Bandwidth { small_pages: rate(&self.small), huge_pages: self.huge.as_ref().map(rate) }
+    }
+}
+
+impl Bandwidth {
     /// The better of both.
     pub fn best(&self) -> f64 {
         self.huge_pages.map_or(self.small_pages, |huge| huge.max(self.small_pages))
@@ -75,7 +82,7 @@ fn buffer(pool: &Pool, huge: bool) -> Option<MmapMut> {
 }
 
 /// Seconds to read all of a buffer.
-fn read(pool: &Pool, buffer: &[u8]) -> f64 {
+fn seconds(pool: &Pool, buffer: &[u8]) -> f64 {
     let (words, _) = buffer.as_chunks::<WORD>();
     let start = Instant::now();
     pool.for_each_chunk(SIZE / PIECE, 1, |pieces| {
@@ -132,7 +139,8 @@ mod tests {
 
     #[test]
     fn memory_is_read_at_some_speed() {
-        let Some(bandwidth) = Bandwidth::measure(2) else { return };
+        let Some(reader) = Reader::new(2) else { return };
+        let bandwidth = reader.read();
         // Between a very old computer's and a very new one's.
         for rate in [Some(bandwidth.small_pages), bandwidth.huge_pages].into_iter().flatten() {
             assert!((1e8..1e13).contains(&rate), "{rate} bytes a second");

@@ -1,9 +1,11 @@
 //! Running the same steps again and again, with a clock.
 
 use super::Submitted;
+use super::bandwidth::{Bandwidth, Reader};
 use super::profile::{self, Kernel};
 use crate::bare::{self, Bare};
 use crate::failure::Result;
+use crate::units;
 use ingot_format::DType;
 use ingot_gpu::{Counts, Submission};
 use ingot_plan::{Draw, Op, PAGE, Place, Plan, StateDecl, Window};
@@ -43,6 +45,20 @@ pub struct Writing {
     /// What the GPU did in one round.
     pub counts: Option<Counts>,
 }
+
+/// A few tokens written, and then memory read without doing anything with it.
+pub struct Turn {
+    /// Tokens written in a second.
+    pub rate: f64,
+    pub read: Bandwidth,
+}
+
+/// Tokens written in a turn.
+const TURN_TOKENS: usize = 4;
+
+/// How many turns there are, unless they take longer than [`TURNS_TIME`].
+const TURNS: usize = 25;
+const TURNS_TIME: Duration = Duration::from_secs(10);
 
 /// Who draws the next token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,6 +117,19 @@ impl Bench {
     /// Writes so many tokens of every sequence, a token of each in a step.
     pub fn write_batch(&mut self, tokens: usize, rounds: usize) -> Result<Writing> {
         self.write_drawn(tokens, rounds, self.sequences, Drawn::Device(WINDOW))
+    }
+
+    /// Writes tokens of one sequence and reads memory, in turns.
+    pub fn turns(&mut self, tokens: usize, reader: &Reader) -> Result<Vec<Turn>> {
+        let tokens = tokens.min(TURN_TOKENS);
+        let start = Instant::now();
+        let mut turns = Vec::new();
+        while turns.is_empty() || turns.len() < TURNS && start.elapsed() < TURNS_TIME {
+            // The first of them does not count.
+            let (times, _) = self.rounds(1, |bench, _| bench.decode(tokens, 1, Drawn::Host))?;
+            turns.push(Turn { rate: units::rate(tokens, times[0]), read: reader.read() });
+        }
+        Ok(turns)
     }
 
     fn write_drawn(

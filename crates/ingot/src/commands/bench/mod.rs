@@ -12,7 +12,7 @@ use crate::device;
 use crate::failure::{Failure, Result};
 use crate::models::Place;
 use crate::stats;
-use bandwidth::Bandwidth;
+use bandwidth::Reader;
 use ingot::{DeviceKind, ExecutorKind, buffer_bytes};
 use ingot_engine::Machine;
 use measure::{Bench, Writing};
@@ -114,8 +114,12 @@ fn measure(args: &BenchArgs, bare: Bare, name: String, load: Duration) -> Result
         peak: stats::peak_memory(),
     });
     // Last, because its buffers are resident as well.
-    let read_bandwidth =
-        threads.filter(|_| tokens > 0 && bare.memory.weights > CACHED).and_then(Bandwidth::measure);
+    let large = tokens > 0 && bare.memory.weights > CACHED;
+    let turns = match threads.filter(|_| large).and_then(Reader::new) {
+        Some(reader) => bench.turns(tokens, &reader)?,
+        None => Vec::new(),
+    };
+    let bare = bench.bare();
     Ok(Report {
         name,
         info: bare.info.clone(),
@@ -129,7 +133,7 @@ fn measure(args: &BenchArgs, bare: Bare, name: String, load: Duration) -> Result
         depth,
         state_bytes,
         copy_bandwidth,
-        read_bandwidth,
+        turns,
         memory,
         reading,
         writing,

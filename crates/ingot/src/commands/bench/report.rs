@@ -1,7 +1,7 @@
 //! What was measured, for people and for programs.
 
 use super::bandwidth::Bandwidth;
-use super::measure::{Drawn, Reading, Writing};
+use super::measure::{Drawn, Reading, Turn, Writing};
 use super::profile::Kernel;
 use super::{Profile, Resident, Submitted};
 use crate::table::Table;
@@ -35,8 +35,9 @@ pub struct Report {
     pub state_bytes: usize,
     /// Bytes that a copy within the GPU's memory reads and writes in a second.
     pub copy_bandwidth: Option<f64>,
-    /// What the processor's memory can be read with.
-    pub read_bandwidth: Option<Bandwidth>,
+    /// Writing in turns with reading the processor's memory; none on others, nor
+    /// for what its caches hold.
+    pub turns: Vec<Turn>,
     /// On the processor.
     pub memory: Option<Resident>,
     pub reading: Option<Reading>,
@@ -56,7 +57,12 @@ struct Rates {
 
 impl Rates {
     fn new(tokens: usize, times: &[Duration]) -> Self {
-        let mut rates: Vec<f64> = times.iter().map(|&t| units::rate(tokens, t)).collect();
+        Self::of(times.iter().map(|&t| units::rate(tokens, t)))
+    }
+
+    /// At least one.
+    fn of(rates: impl Iterator<Item = f64>) -> Self {
+        let mut rates: Vec<f64> = rates.collect();
         rates.sort_by(f64::total_cmp);
         let n = rates.len();
         Self { min: rates[0], median: (rates[(n - 1) / 2] + rates[n / 2]) / 2.0, max: rates[n - 1] }
@@ -133,12 +139,13 @@ impl Report {
             row("a copy has", format!("{}/s", units::bytes(copy as u64)));
             row("share", format!("{:.1} %", 100.0 * rate / copy));
         }
-        if let Some(read) = &self.read_bandwidth {
+        if let Some(read) = self.bandwidth() {
             if let Some(huge) = read.huge_pages {
                 row("reading huge pages has", format!("{}/s", units::bytes(huge as u64)));
             }
             row("reading small pages has", format!("{}/s", units::bytes(read.small_pages as u64)));
-            row("share of the better", format!("{:.1} %", 100.0 * rate / read.best()));
+            let share = self.share().median;
+            row("share of the better, in turns", format!("{:.1} %", 100.0 * share));
         }
         if let Some(batch) = &self.batch {
             let gain = batch.rates().median / writing.rates().median;
@@ -181,6 +188,20 @@ impl Report {
         (self.weight_bytes + self.state_bytes) as f64 * writing.rates().median
     }
 
+    /// What reading had in most of the turns.
+    fn bandwidth(&self) -> Option<Bandwidth> {
+        let median = |rate: fn(&Turn) -> f64| Rates::of(self.turns.iter().map(rate)).median;
+        let first = self.turns.first()?;
+        let huge_pages = first.read.huge_pages.map(|_| median(|turn| turn.read.huge_pages.unwrap_or(0.0)));
+        Some(Bandwidth { small_pages: median(|turn| turn.read.small_pages), huge_pages })
+    }
+
+    /// Shares of the memory's speed that writing had in the turns.
+    fn share(&self) -> Rates {
+        let bytes = (self.weight_bytes + self.state_bytes) as f64;
+        Rates::of(self.turns.iter().map(|turn| bytes * turn.rate / turn.read.best()))
+    }
+
     fn device(&self) -> String {
         match (&self.gpu, self.executor) {
             (Some(gpu), kind) => format!("{kind}: {}, driver {}", gpu.name, gpu.driver),
@@ -219,7 +240,8 @@ impl Report {
             "decode": self.writing.as_ref().map(writing_json),
             "batch": self.batch.as_ref().map(writing_json),
             "memory": self.memory.as_ref().map(memory_json),
-            "bandwidth": self.read_bandwidth.map(|read| read.json()),
+            "bandwidth": self.bandwidth().map(|read| read.json()),
+            "share": self.bandwidth().map(|_| self.share().json()),
             "token": {
                 "weight_bytes": self.weight_bytes,
                 "state_bytes": self.state_bytes,
