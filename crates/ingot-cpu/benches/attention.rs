@@ -1,16 +1,21 @@
 //! Speed of attention alone: a plan of nothing but layers of it, over contexts
 //! of several lengths, as prompts and as single tokens.
 //!
-//! `cargo bench -p ingot-cpu --bench attention -- [threads] [f16|f32|q8_0] [rounds=N] [head=N]`
+//! `cargo bench -p ingot-cpu --bench attention -- [threads] [f16|f32|q8_0] [rounds=N] [heads=N] [head=N] [prompts|tokens]`
 //!
-//! `head` picks the shapes with heads of that size. Of every case the best of the rounds is shown: microseconds of one layer,
-//! GFLOP/s of the two products (four operations for each query, seen position and
-//! channel), and for single tokens GB/s of keys and values.
+//! `heads` and `head` pick the shapes with so many heads, and heads of that size.
+//! Of prompts the best of the rounds is shown: microseconds of one layer and GFLOP/s
+//! of the two products (four operations for each query, seen position and channel).
+//! Single tokens go through as many layers as a model has, so that keys and values
+//! come from memory, and in turn with them as many bytes are only read by as many
+//! threads: shown are the median and the best, GB/s of keys and values at the
+//! median, GB/s of reading, and the median quotient of neighbors.
 
 use ingot_cpu::{CpuExecutor, CpuOptions};
 use ingot_format::{DType, Tensor};
 use ingot_plan::{Buf, Executor, PAGE, PlanBuilder, Precision, Step, WeightId};
 use std::sync::Arc;
+use std::time::Instant;
 
 /// Rows of the tables that queries, keys and values are taken from.
 const TOKENS: usize = 64;
@@ -19,14 +24,14 @@ struct Shape {
     heads: usize,
     kv_heads: usize,
     size: usize,
-    /// So many that the keys and values of 4096 positions do not fit a cache.
+    /// As in a model: keys and values of 4096 positions do not fit a cache.
     layers: usize,
 }
 
 const SHAPES: [Shape; 3] = [
     Shape { heads: 14, kv_heads: 2, size: 64, layers: 24 },
-    Shape { heads: 32, kv_heads: 8, size: 64, layers: 8 },
-    Shape { heads: 32, kv_heads: 8, size: 128, layers: 4 },
+    Shape { heads: 32, kv_heads: 8, size: 64, layers: 16 },
+    Shape { heads: 32, kv_heads: 8, size: 128, layers: 8 },
 ];
 
 /// Tokens of a step and positions before them. Prompts run a single layer: short
@@ -73,21 +78,33 @@ fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with('-')).collect();
     let threads = arguments.iter().find_map(|a| a.parse().ok());
     let number = |name: &str| arguments.iter().find_map(|a| a.strip_prefix(name)?.parse::<usize>().ok());
-    let (rounds, head) = (number("rounds=").unwrap_or(5), number("head="));
+    let (rounds, heads, head) = (number("rounds=").unwrap_or(5), number("heads="), number("head="));
+    let only = |what: &str| arguments.iter().any(|a| a == what);
     let cache_type = match arguments.iter().map(String::as_str).find(|a| ["f16", "f32", "q8_0"].contains(a)) {
         Some("f32") => DType::F32,
         Some("q8_0") => DType::Q8_0,
         _ => DType::F16,
     };
     let options = CpuOptions { threads, cache_type, ..CpuOptions::default() };
-    for shape in SHAPES.iter().filter(|shape| head.is_none_or(|n| n == shape.size)) {
-        for (layers, steps) in [(1, &PROMPTS[..]), (shape.layers, &TOKENS_ALONE)] {
-            measure(shape, layers, steps, &options, rounds);
+    let wanted =
+        |shape: &&Shape| heads.is_none_or(|n| n == shape.heads) && head.is_none_or(|n| n == shape.size);
+    for shape in SHAPES.iter().filter(wanted) {
+        if !only("tokens") {
+            prompts(shape, &options, rounds);
+        }
+        if !only("prompts") {
+            tokens_alone(shape, &options, rounds);
         }
     }
 }
 
-fn measure(shape: &Shape, layers: usize, steps: &[(usize, usize)], options: &CpuOptions, rounds: usize) {
+/// Every page of the longest context, filled.
+fn filled(
+    shape: &Shape,
+    layers: usize,
+    steps: &[(usize, usize)],
+    options: &CpuOptions,
+) -> (CpuExecutor, Vec<u32>) {
     let mut cpu = executor(shape, layers, options);
     let tokens: Vec<u32> = (0..TOKENS as u32).cycle().take(512).collect();
     let longest = steps.iter().map(|(rows, past)| rows + past).max().expect("steps");
@@ -98,27 +115,97 @@ fn measure(shape: &Shape, layers: usize, steps: &[(usize, usize)], options: &Cpu
     for pages in pages.chunks(512 / PAGE) {
         cpu.run(&Step::single(&tokens[..pages.len() * PAGE], 0, 0, pages), &mut out).expect("a valid step");
     }
-    for &(rows, past) in steps {
+    (cpu, pages)
+}
+
+/// Operations and bytes of a layer.
+fn cost(shape: &Shape, (rows, past): (usize, usize), options: &CpuOptions) -> [f64; 2] {
+    let seen: usize = (past + 1..=past + rows).sum();
+    let values = 2 * (past + rows) * shape.kv_heads * shape.size;
+    let bytes = options.cache_type.row_bytes(values).expect("whole blocks");
+    [4.0 * (seen * shape.heads * shape.size) as f64, bytes as f64]
+}
+
+fn name(shape: &Shape, (rows, past): (usize, usize), options: &CpuOptions) -> String {
+    let Shape { heads, kv_heads, size, .. } = shape;
+    format!("{heads:>2}/{kv_heads} of {size:<3} {:<4} {rows:>3} after {past:<5}", options.cache_type)
+}
+
+fn prompts(shape: &Shape, options: &CpuOptions, rounds: usize) {
+    let (mut cpu, pages) = filled(shape, 1, &PROMPTS, options);
+    let tokens: Vec<u32> = (0..TOKENS as u32).cycle().take(512).collect();
+    let mut out = Vec::new();
+    for (rows, past) in PROMPTS {
         let step = Step::single(&tokens[..rows], past, 0, &pages[..(past + rows).div_ceil(PAGE)]);
         let mut best = f64::INFINITY;
         for _ in 0..4 * rounds {
             let start = now(cpu.threads());
             cpu.run(&step, &mut out).expect("a valid step");
-            best = best.min((now(cpu.threads()) - start) / layers as f64);
+            best = best.min(now(cpu.threads()) - start);
         }
-        let seen: usize = (past + 1..=past + rows).sum();
-        let flops = 4.0 * (seen * shape.heads * shape.size) as f64;
-        let values = 2 * (past + rows) * shape.kv_heads * shape.size;
-        let bytes = options.cache_type.row_bytes(values).expect("whole blocks") as f64;
+        let [flops, _] = cost(shape, (rows, past), options);
+        let name = name(shape, (rows, past), options);
+        println!("{name} {:>9.1} us {:>6.0} GFLOP/s", 1e6 * best, flops / best / 1e9);
+    }
+}
+
+fn tokens_alone(shape: &Shape, options: &CpuOptions, rounds: usize) {
+    let (mut cpu, pages) = filled(shape, shape.layers, &TOKENS_ALONE, options);
+    let (mut out, layers) = (Vec::new(), shape.layers as f64);
+    for (rows, past) in TOKENS_ALONE {
+        let step = Step::single(&[0], past, 0, &pages[..(past + rows).div_ceil(PAGE)]);
+        let [_, bytes] = cost(shape, (rows, past), options);
+        let memory = plain_memory((layers * bytes) as usize);
+        let (mut attention, mut reading) = (Vec::new(), Vec::new());
+        for _ in 0..8 * rounds {
+            let start = Instant::now();
+            cpu.run(&step, &mut out).expect("a valid step");
+            attention.push(start.elapsed().as_secs_f64() / layers);
+            reading.push(read(&memory, cpu.threads()) / layers);
+        }
+        let mut quotients: Vec<f64> = reading.iter().zip(&attention).map(|(r, a)| r / a).collect();
+        let [a, r, q] = [&mut attention, &mut reading, &mut quotients].map(|x| {
+            x.sort_by(f64::total_cmp);
+            x[x.len() / 2]
+        });
+        let name = name(shape, (rows, past), options);
         println!(
-            "{:>2}/{} of {:<3} {:<4} {rows:>3} after {past:<5} {:>9.1} us {:>6.0} GFLOP/s {:>5.1} GB/s",
-            shape.heads,
-            shape.kv_heads,
-            shape.size,
-            options.cache_type,
-            1e6 * best,
-            flops / best / 1e9,
-            bytes / best / 1e9
+            "{name} {:>9.1} us, best {:>9.1} us {:>5.1} GB/s, reading {:>5.1} GB/s, {q:.2} of it",
+            1e6 * a,
+            1e6 * attention[0],
+            bytes / a / 1e9,
+            bytes / r / 1e9
         );
     }
+}
+
+/// Memory in huge pages, if there are any.
+fn plain_memory(bytes: usize) -> Vec<u64> {
+    let mut memory: Vec<u64> = Vec::with_capacity(bytes / 8);
+    // SAFETY: the memory is ours; a hint, whose failure changes nothing.
+    #[cfg(target_os = "linux")]
+    unsafe {
+        let start = memory.as_mut_ptr().cast::<u8>();
+        let start = start.wrapping_add(start.align_offset(4096));
+        libc::madvise(start.cast(), bytes.saturating_sub(4096), libc::MADV_HUGEPAGE);
+    }
+    memory.resize(bytes / 8, 1);
+    memory
+}
+
+/// Seconds that threads take to read this.
+fn read(memory: &[u64], threads: usize) -> f64 {
+    let sum = |part: &[u64]| part.iter().fold(0, |sum: u64, x| sum.wrapping_add(*x));
+    let mut parts = memory.chunks(memory.len().div_ceil(threads).max(1));
+    let first = parts.next().unwrap_or(&[]);
+    std::thread::scope(|scope| {
+        let start = Instant::now();
+        let others: Vec<_> = parts.map(|part| scope.spawn(move || sum(part))).collect();
+        let mut total = sum(first);
+        for other in others {
+            total = total.wrapping_add(other.join().expect("no panic"));
+        }
+        assert_eq!(total, memory.len() as u64);
+        start.elapsed().as_secs_f64()
+    })
 }

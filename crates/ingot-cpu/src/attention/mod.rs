@@ -1,8 +1,9 @@
 //! Attention of a block of queries of one key/value head over a paged cache.
 //!
-//! A page's keys and values are widened once for all queries of the block, the
-//! heads of a group and neighboring tokens, and multiplied with them in tiles of
-//! registers. Softmax runs online over the pages of a [`CHUNK`]; chunks' results
+//! A page's keys and values are multiplied with all queries of the block, the
+//! heads of a group and neighboring tokens, in tiles of registers: widened once
+//! before that, or for a few queries on the way, with the same bits. The next page
+//! is asked for meanwhile. Softmax runs online over the pages of a [`CHUNK`]; chunks' results
 //! are merged in order. A query's part of a chunk depends on nothing but the query
 //! and the chunk, so a token's result is the same in a prompt and alone, and the
 //! chunks of a long context can be dealt to several threads.
@@ -21,10 +22,10 @@ use ingot_format::DType;
 use ingot_plan::PAGE;
 use lines::{Line, values, values_mut};
 use memory::Memory;
-use product::{Left, Right, Sums, multiply};
+use product::{FEW, Left, Sums, Wide, multiply, multiply_few, widen};
 use softmax::{clear, close, merge, weigh};
 use std::ops::Range;
-use storage::{STRIPS, Storage, stored, vectors};
+use storage::{STRIPS, Storage, Stored, scale_lines, stored, vectors};
 
 /// Pages whose softmax is computed together, before it is merged with that of
 /// the pages before. Part of the results' definition: they change with it.
@@ -69,10 +70,10 @@ impl Scratch {
 
 /// Parts of the scratch memory.
 struct Parts<'a> {
-    /// `[N][STRIPS]`
-    keys: &'a mut [Line],
-    /// `[PAGE][vectors(N)]`
-    values: &'a mut [Line],
+    /// Keys, `[N][STRIPS]`, or values, `[PAGE][vectors(N)]`
+    wide: &'a mut [Line],
+    /// [`scale_lines`]
+    scales: &'a mut [Line],
     /// Scaled queries: `[Q, N]` floats
     queries: &'a mut [Line],
     /// Scores, then weights: `[Q][STRIPS]`
@@ -91,17 +92,17 @@ impl Scratch {
 
     fn parts(&mut self, size: usize, queries: usize) -> Parts<'_> {
         let lens = [
-            size * STRIPS,
             PAGE * vectors(size),
+            scale_lines(size),
             (queries * size).div_ceil(LANES),
             queries * STRIPS,
             queries * state_lines(size),
         ];
-        let (keys, rest) = self.lines(lens.iter().sum()).split_at_mut(lens[0]);
-        let (values, rest) = rest.split_at_mut(lens[1]);
+        let (wide, rest) = self.lines(lens.iter().sum()).split_at_mut(lens[0]);
+        let (scales, rest) = rest.split_at_mut(lens[1]);
         let (queries, rest) = rest.split_at_mut(lens[2]);
         let (weights, rest) = rest.split_at_mut(lens[3]);
-        Parts { keys, values, queries, weights, states: rest }
+        Parts { wide, scales, queries, weights, states: rest }
     }
 }
 
@@ -121,12 +122,17 @@ pub(crate) struct Head<'a> {
 }
 
 impl<'a> Head<'a> {
-    /// Keys and values of the sequence's `i`-th page.
+    /// Keys and values of the sequence's `i`-th page, with those of the page after
+    /// it, the last page's with themselves.
     #[inline(always)]
-    fn page(&self, i: usize) -> (&'a [Line], &'a [Line]) {
-        let page = self.pages.page(self.table[i] as usize).expect("a page of the sequence");
-        let [keys, values] = stored!(self.dtype, T => [T::key_lines(self.size), T::value_lines(self.size)]);
-        page[self.at..][..keys + values].split_at(keys)
+    fn page<T: Storage>(&self, i: usize) -> [Stored<'a>; 2] {
+        let [keys, values] = [T::key_lines(self.size), T::value_lines(self.size)];
+        let lines = |i: usize| {
+            let page = self.pages.page(self.table[i] as usize).expect("a page of the sequence");
+            page[self.at..][..keys + values].split_at(keys)
+        };
+        let (now, next) = (lines(i), lines((i + 1).min(self.table.len() - 1)));
+        [Stored::new(now.0, next.0), Stored::new(now.1, next.1)]
     }
 }
 
@@ -197,34 +203,57 @@ fn meet<S: Simd>(
         return;
     }
     let (size, len) = (head.size, state_lines(head.size));
-    let (keys, values_of_page) = head.page(page);
-    stored!(head.dtype, T => {
-        T::widen_keys(s, keys, size, from / LANES..to.div_ceil(LANES), parts.keys);
-    });
-    let a = Left { data: values(parts.queries), stride: size };
-    let b = Right { data: parts.keys, vectors: STRIPS };
-    let mut scores = Sums { data: parts.weights, stride: STRIPS, at: 0, add: false };
-    multiply(s, a, b, &mut scores, rows.clone(), 0..size);
+    let Parts { wide, scales, queries: scaled, weights, states } = parts;
+    // Few queries multiply what is stored; for more it is worth to widen it once.
+    let few = rows.len() <= FEW;
+
+    let a = Left { data: values(scaled), stride: size };
+    let mut scores = Sums { data: weights, stride: STRIPS, at: 0, add: false };
+    if few {
+        stored!(head.dtype, T => {
+            let keys = T::keys(s, head.page::<T>(page)[0], size, scales);
+            multiply_few(s, a, keys, &mut scores, rows.clone(), 0..size);
+        });
+    } else {
+        let strips = from / LANES..to.div_ceil(LANES);
+        stored!(head.dtype, T => {
+            let keys = T::keys(s, head.page::<T>(page)[0], size, scales);
+            widen(s, keys, 0..size, strips, wide);
+        });
+        let b = Wide { data: wide, vectors: STRIPS };
+        multiply(s, a, b, &mut scores, rows.clone(), 0..size);
+    }
 
     for i in rows.clone() {
-        let (weights, state) = (&mut parts.weights[i * STRIPS..], &mut parts.states[i * len..][..len]);
+        let (weights, state) = (&mut weights[i * STRIPS..], &mut states[i * len..][..len]);
         let weights = weights.first_chunk_mut().expect("a page of scores");
         weigh(s, weights, queries[i].part(page), &mut largest[i], state);
     }
 
-    stored!(head.dtype, T => T::widen_values(s, values_of_page, size, from..to, parts.values));
-    let a = Left { data: values(parts.weights), stride: PAGE };
-    let b = Right { data: parts.values, vectors: vectors(size) };
-    let mut sums = Sums { data: parts.states, stride: len, at: 1, add: true };
+    let a = Left { data: values(weights), stride: PAGE };
+    let mut sums = Sums { data: states, stride: len, at: 1, add: true };
+    if !few {
+        stored!(head.dtype, T => {
+            let values = T::values(s, head.page::<T>(page)[1], size, scales);
+            widen(s, values, from..to, 0..vectors(size), wide);
+        });
+    }
     let mut first = rows.start;
     while first < rows.end {
         // What a query does not see must not reach it even with weight 0: it may
         // be infinite.
         let part = queries[first].part(page);
         let same = |q: &&Query<'_>| q.part(page) == part;
-        let count = queries[first..rows.end].iter().take_while(same).count();
-        multiply(s, a, b, &mut sums, first..first + count, part);
-        first += count;
+        let alike = first..first + queries[first..rows.end].iter().take_while(same).count();
+        first = alike.end;
+        if few {
+            stored!(head.dtype, T => {
+                let values = T::values(s, head.page::<T>(page)[1], size, scales);
+                multiply_few(s, a, values, &mut sums, alike, part);
+            });
+        } else {
+            multiply(s, a, Wide { data: wide, vectors: vectors(size) }, &mut sums, alike, part);
+        }
     }
 }
 

@@ -16,13 +16,66 @@ pub(super) struct Left<'a> {
     pub(super) stride: usize,
 }
 
-/// `B`: rows of vectors.
+/// `B`: rows of vectors, `[inner, vectors]`, however they are stored.
+pub(crate) trait Right: Copy {
+    /// A power of two that divides the number of vectors.
+    const MULTIPLE: usize = 1;
+
+    /// The inner dimension, and vectors of a row.
+    fn shape(self) -> [usize; 2];
+    /// `V` vectors of a row, the first of them vector `at`.
+    ///
+    /// # Safety
+    /// They are inside of [`shape`](Self::shape). It is not checked here, since
+    /// that would take as long as the products.
+    unsafe fn row<S: Simd, const V: usize>(self, s: S, row: usize, at: usize) -> [S::F; V];
+}
+
+/// Rows of floats.
 #[derive(Clone, Copy)]
-pub(super) struct Right<'a> {
+pub(super) struct Wide<'a> {
     /// `[inner, vectors]`
     pub(super) data: &'a [Line],
     /// Vectors of a row.
     pub(super) vectors: usize,
+}
+
+impl Right for Wide<'_> {
+    #[inline(always)]
+    fn shape(self) -> [usize; 2] {
+        [self.data.len() / self.vectors, self.vectors]
+    }
+
+    #[inline(always)]
+    unsafe fn row<S: Simd, const V: usize>(self, s: S, row: usize, at: usize) -> [S::F; V] {
+        let mut out = [s.splat_f(0.0); V];
+        for v in 0..V {
+            // SAFETY: inside of the shape.
+            out[v] = s.load_f(unsafe { &self.data.get_unchecked(row * self.vectors + at + v).0 });
+        }
+        out
+    }
+}
+
+/// Widens some vectors of some rows; `out`: `[inner][vectors]`.
+#[inline(always)]
+pub(super) fn widen<S: Simd, B: Right>(
+    s: S,
+    b: B,
+    rows: Range<usize>,
+    vectors: Range<usize>,
+    out: &mut [Line],
+) {
+    let [inner, width] = b.shape();
+    assert!(rows.end <= inner && vectors.end <= width);
+    for row in rows {
+        let out = &mut out[row * width..][..width];
+        for at in vectors.clone() {
+            // SAFETY: inside of the shape.
+            let [v] = unsafe { b.row::<S, 1>(s, row, at) };
+            s.store_f(v, &mut out[at].0);
+        }
+    }
 }
 
 /// `C`: where the sums are.
@@ -39,13 +92,66 @@ pub(super) struct Sums<'a> {
 
 /// Rows of a tile, at most.
 const ROWS: usize = 6;
+/// Rows that are worth a tile of their own, so that `B` is read once.
+pub(super) const FEW: usize = 8;
+
+/// `C (+)= A B` for a [few](FEW) rows and a part of the inner dimension. Every
+/// size of tile is code of its own for every way of storing, so there are four.
+#[inline(always)]
+pub(super) fn multiply_few<S: Simd, B: Right>(
+    s: S,
+    a: Left<'_>,
+    b: B,
+    c: &mut Sums<'_>,
+    rows: Range<usize>,
+    inner: Range<usize>,
+) {
+    match rows.len() {
+        1 => strips_few::<S, B, 1>(s, a, b, c, rows, inner),
+        2 => strips_few::<S, B, 2>(s, a, b, c, rows, inner),
+        3 | 4 => strips_few::<S, B, 4>(s, a, b, c, rows, inner),
+        _ => strips_few::<S, B, FEW>(s, a, b, c, rows, inner),
+    }
+}
+
+/// As [`strips`], with one size of tile beside the smallest.
+#[inline(always)]
+fn strips_few<S: Simd, B: Right, const Q: usize>(
+    s: S,
+    a: Left<'_>,
+    b: B,
+    c: &mut Sums<'_>,
+    rows: Range<usize>,
+    inner: Range<usize>,
+) {
+    let ([_, vectors], mut at) = (b.shape(), 0);
+    if S::REGISTERS >= 32 && Q <= 4 {
+        while vectors - at >= 4 {
+            tile::<S, B, Q, 4>(s, a, b, c, rows.clone(), inner.clone(), at);
+            at += 4;
+        }
+    }
+    if S::REGISTERS >= 32 && Q > 4 {
+        while vectors - at >= 2 {
+            tile::<S, B, Q, 2>(s, a, b, c, rows.clone(), inner.clone(), at);
+            at += 2;
+        }
+    }
+    if S::REGISTERS >= 32 && (B::MULTIPLE >= 4 || Q > 4 && B::MULTIPLE >= 2) {
+        return;
+    }
+    while at < vectors {
+        tile::<S, B, Q, 1>(s, a, b, c, rows.clone(), inner.clone(), at);
+        at += 1;
+    }
+}
 
 /// `C (+)= A B` for some rows and a part of the inner dimension.
 #[inline(always)]
 pub(super) fn multiply<S: Simd>(
     s: S,
     a: Left<'_>,
-    b: Right<'_>,
+    b: Wide<'_>,
     c: &mut Sums<'_>,
     rows: Range<usize>,
     inner: Range<usize>,
@@ -54,15 +160,15 @@ pub(super) fn multiply<S: Simd>(
     for tile in 0..tiles {
         // Even tiles: seven rows are four and three.
         let first = rows.start + rows.len() * tile / tiles;
-        let count = rows.start + rows.len() * (tile + 1) / tiles - first;
+        let rows = first..rows.start + rows.len() * (tile + 1) / tiles;
         let inner = inner.clone();
-        match count {
-            1 => strips::<S, 1>(s, a, b, c, first, inner),
-            2 => strips::<S, 2>(s, a, b, c, first, inner),
-            3 => strips::<S, 3>(s, a, b, c, first, inner),
-            4 => strips::<S, 4>(s, a, b, c, first, inner),
-            5 => strips::<S, 5>(s, a, b, c, first, inner),
-            _ => strips::<S, ROWS>(s, a, b, c, first, inner),
+        match rows.len() {
+            1 => strips::<S, 1>(s, a, b, c, rows, inner),
+            2 => strips::<S, 2>(s, a, b, c, rows, inner),
+            3 => strips::<S, 3>(s, a, b, c, rows, inner),
+            4 => strips::<S, 4>(s, a, b, c, rows, inner),
+            5 => strips::<S, 5>(s, a, b, c, rows, inner),
+            _ => strips::<S, ROWS>(s, a, b, c, rows, inner),
         }
     }
 }
@@ -71,67 +177,67 @@ pub(super) fn multiply<S: Simd>(
 fn strips<S: Simd, const Q: usize>(
     s: S,
     a: Left<'_>,
-    b: Right<'_>,
+    b: Wide<'_>,
     c: &mut Sums<'_>,
-    first: usize,
+    rows: Range<usize>,
     inner: Range<usize>,
 ) {
     let mut at = 0;
-    while at < b.vectors {
-        let left = b.vectors - at;
+    let [_, vectors] = b.shape();
+    while at < vectors {
+        let left = vectors - at;
         if S::REGISTERS >= 32 && left >= 4 {
-            tile::<S, Q, 4>(s, a, b, c, first, inner.clone(), at);
+            tile::<S, Wide<'_>, Q, 4>(s, a, b, c, rows.clone(), inner.clone(), at);
             at += 4;
         } else if S::REGISTERS >= 32 && left >= 2 {
-            tile::<S, Q, 2>(s, a, b, c, first, inner.clone(), at);
+            tile::<S, Wide<'_>, Q, 2>(s, a, b, c, rows.clone(), inner.clone(), at);
             at += 2;
         } else {
-            tile::<S, Q, 1>(s, a, b, c, first, inner.clone(), at);
+            tile::<S, Wide<'_>, Q, 1>(s, a, b, c, rows.clone(), inner.clone(), at);
             at += 1;
         }
     }
 }
 
-/// `Q` rows by `V` vectors.
+/// At most `Q` rows by `V` vectors; the last row stands in for those that lack.
 #[inline(always)]
-fn tile<S: Simd, const Q: usize, const V: usize>(
+fn tile<S: Simd, B: Right, const Q: usize, const V: usize>(
     s: S,
     a: Left<'_>,
-    b: Right<'_>,
+    b: B,
     c: &mut Sums<'_>,
-    first: usize,
+    rows: Range<usize>,
     inner: Range<usize>,
     at: usize,
 ) {
-    let mut rows: [&[f32]; Q] = [&[]; Q];
+    let place = |q: usize| (rows.start + q).min(rows.end - 1);
+    let mut left: [&[f32]; Q] = [&[]; Q];
     for q in 0..Q {
-        rows[q] = &a.data[(first + q) * a.stride..][inner.clone()];
+        left[q] = &a.data[place(q) * a.stride..][inner.clone()];
     }
     let mut sums = [[s.splat_f(0.0); V]; Q];
     if c.add {
         for q in 0..Q {
-            let from = &c.data[(first + q) * c.stride + c.at + at..][..V];
+            let from = &c.data[place(q) * c.stride + c.at + at..][..V];
             for v in 0..V {
                 sums[q][v] = s.load_f(&from[v].0);
             }
         }
     }
-    let b = &b.data[inner.start * b.vectors..inner.end * b.vectors].chunks_exact(b.vectors);
-    for (j, row) in b.clone().enumerate() {
-        let row: &[Line; V] = row[at..].first_chunk().expect("V vectors");
-        let mut right = [s.splat_f(0.0); V];
-        for v in 0..V {
-            right[v] = s.load_f(&row[v].0);
-        }
+    let [rows_of_b, vectors] = b.shape();
+    assert!(inner.end <= rows_of_b && at + V <= vectors);
+    for j in 0..inner.len() {
+        // SAFETY: inside of the shape.
+        let right = unsafe { b.row::<S, V>(s, inner.start + j, at) };
         for q in 0..Q {
-            let left = s.splat_f(rows[q][j]);
+            let left = s.splat_f(left[q][j]);
             for v in 0..V {
                 sums[q][v] = s.fma(left, right[v], sums[q][v]);
             }
         }
     }
-    for q in 0..Q {
-        let to = &mut c.data[(first + q) * c.stride + c.at + at..][..V];
+    for q in 0..rows.len() {
+        let to = &mut c.data[(rows.start + q) * c.stride + c.at + at..][..V];
         for v in 0..V {
             s.store_f(sums[q][v], &mut to[v].0);
         }

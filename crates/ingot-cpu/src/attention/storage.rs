@@ -6,17 +6,17 @@
 //!
 //! ```text
 //! F16, F32  keys    [PAGE / 16][N][16]        values  [PAGE][N in whole vectors]
-//! Q8_0      keys    [PAGE / 16][N / 32] of    values  [PAGE][N], then
-//!                     scales [16], [32][16]   scales  [PAGE][N / 32]
+//! Q8_0      keys    [PAGE / 16][N][16], then  values  [PAGE][N], then
+//!           scales  [PAGE / 16][N / 32][16]   scales  [PAGE][N / 32]
 //! ```
 //! Pages that are saved have another order, the plan's: positions one after the
 //! other, and of each its heads' channels ([`Storage::export`]).
 
 use super::lines::{Line, values, values_mut};
+use super::product::Right;
 use crate::simd::{LANES, Simd};
 use crate::vector::load_part;
 use ingot_plan::PAGE;
-use std::ops::Range;
 
 /// Does something with the [`Storage`] of a cache's type: F16, F32 or Q8_0.
 macro_rules! stored {
@@ -64,10 +64,15 @@ pub(crate) trait Storage: 'static {
     /// Rounds a position's key or value and stores it. `half`: the head's keys or
     /// values of a page; `x`: `[N]`.
     fn store<S: Simd>(s: S, which: Half, half: &mut [Line], position: usize, x: &[f32]);
-    /// Widens strips of sixteen keys; `out`: `[N][STRIPS]`.
-    fn widen_keys<S: Simd>(s: S, keys: &[Line], size: usize, strips: Range<usize>, out: &mut [Line]);
-    /// Widens some positions' values; `out`: `[PAGE][vectors(N)]`.
-    fn widen_values<S: Simd>(s: S, values: &[Line], size: usize, positions: Range<usize>, out: &mut [Line]);
+    /// A page's keys as they are stored, `[N][STRIPS]`.
+    type Keys<'a>: Right;
+    /// A page's values as they are stored, `[PAGE][vectors(N)]`.
+    type Values<'a>: Right;
+
+    /// A page's keys; `scales` is [`scale_lines`] to work in.
+    fn keys<'a, S: Simd>(s: S, half: Stored<'a>, size: usize, scales: &'a mut [Line]) -> Self::Keys<'a>;
+    /// A page's values; `scales` is [`scale_lines`] to work in.
+    fn values<'a, S: Simd>(s: S, half: Stored<'a>, size: usize, scales: &'a mut [Line]) -> Self::Values<'a>;
 
     /// A position's key or value in the plan's order, [`row_bytes`](Self::row_bytes).
     fn export(which: Half, half: &[Line], size: usize, position: usize, out: &mut [u8]);
@@ -79,6 +84,58 @@ pub(crate) trait Storage: 'static {
 #[inline(always)]
 pub(crate) fn vectors(size: usize) -> usize {
     size.div_ceil(LANES)
+}
+
+/// A head's keys or values of a page, and where those are that are needed next:
+/// while the one are read, the others are asked for, since no processor guesses
+/// where the next page is.
+#[derive(Clone, Copy)]
+pub(crate) struct Stored<'a> {
+    lines: &'a [Line],
+    /// Bytes from here to the next.
+    step: isize,
+}
+
+impl<'a> Stored<'a> {
+    pub(crate) fn new(lines: &'a [Line], next: &'a [Line]) -> Self {
+        Self { lines, step: (next.as_ptr() as isize).wrapping_sub(lines.as_ptr() as isize) }
+    }
+}
+
+/// Asks for what comes `step` bytes after these values.
+#[inline(always)]
+fn ask<S: Simd, T>(s: S, values: &[T], step: isize) {
+    let first = values.as_ptr().cast::<u8>().wrapping_offset(step);
+    for at in (0..size_of_val(values)).step_by(Line::BYTES) {
+        s.prefetch(first.wrapping_add(at));
+    }
+}
+
+/// A channel of `V` strips of keys, `[STRIPS][N]`, from strip `at` on; asks for
+/// what comes `step` bytes later once per line.
+///
+/// # Safety
+/// There are as many channels and strips.
+#[inline(always)]
+unsafe fn keys_of<S: Simd, E, const V: usize>(
+    s: S,
+    keys: &[[E; LANES]],
+    size: usize,
+    channel: usize,
+    at: usize,
+    step: isize,
+) -> [&[E; LANES]; V] {
+    let mut out = [&keys[0]; V];
+    for v in 0..V {
+        // SAFETY: by the caller's promise.
+        out[v] = unsafe { keys.get_unchecked((at + v) * size + channel) };
+    }
+    if channel.is_multiple_of(Line::BYTES / size_of::<[E; LANES]>()) {
+        for v in 0..V {
+            ask(s, out[v], step);
+        }
+    }
+    out
 }
 
 /// Values as they are, of one of two types.
@@ -169,24 +226,18 @@ impl<E: Element> Storage for Plain<E> {
         }
     }
 
+    type Keys<'a> = PlainKeys<'a, E>;
+    type Values<'a> = PlainValues<'a, E>;
+
     #[inline(always)]
-    fn widen_keys<S: Simd>(s: S, keys: &[Line], size: usize, strips: Range<usize>, out: &mut [Line]) {
-        let (keys, _) = values::<E>(keys).as_chunks::<LANES>();
-        let (out, _) = out.as_chunks_mut::<STRIPS>();
-        for strip in strips {
-            for (key, out) in keys[strip * size..][..size].iter().zip(&mut out[..size]) {
-                s.store_f(E::load(s, key), &mut out[strip].0);
-            }
-        }
+    fn keys<'a, S: Simd>(_: S, half: Stored<'a>, size: usize, _: &'a mut [Line]) -> PlainKeys<'a, E> {
+        PlainKeys { data: &values(half.lines).as_chunks().0[..STRIPS * size], size, step: half.step }
     }
 
     #[inline(always)]
-    fn widen_values<S: Simd>(s: S, half: &[Line], size: usize, positions: Range<usize>, out: &mut [Line]) {
-        let (half, _) = values::<E>(half).as_chunks::<LANES>();
-        let range = positions.start * vectors(size)..positions.end * vectors(size);
-        for (value, out) in half[range.clone()].iter().zip(&mut out[range]) {
-            s.store_f(E::load(s, value), &mut out.0);
-        }
+    fn values<'a, S: Simd>(_: S, half: Stored<'a>, size: usize, _: &'a mut [Line]) -> PlainValues<'a, E> {
+        let vectors = vectors(size);
+        PlainValues { data: &values(half.lines).as_chunks().0[..PAGE * vectors], vectors, step: half.step }
     }
 
     fn export(which: Half, half: &[Line], size: usize, position: usize, out: &mut [u8]) {
@@ -204,6 +255,65 @@ impl<E: Element> Storage for Plain<E> {
     }
 }
 
+/// Keys of a [`Plain`] page.
+#[derive(Clone, Copy)]
+pub(crate) struct PlainKeys<'a, E> {
+    /// `[STRIPS][N]`
+    data: &'a [[E; LANES]],
+    /// N
+    size: usize,
+    step: isize,
+}
+
+impl<E: Element> Right for PlainKeys<'_, E> {
+    const MULTIPLE: usize = STRIPS;
+
+    #[inline(always)]
+    fn shape(self) -> [usize; 2] {
+        [self.size, STRIPS]
+    }
+
+    #[inline(always)]
+    unsafe fn row<S: Simd, const V: usize>(self, s: S, row: usize, at: usize) -> [S::F; V] {
+        // SAFETY: inside of the shape.
+        let keys = unsafe { keys_of::<S, E, V>(s, self.data, self.size, row, at, self.step) };
+        let mut out = [s.splat_f(0.0); V];
+        for v in 0..V {
+            out[v] = E::load(s, keys[v]);
+        }
+        out
+    }
+}
+
+/// Values of a [`Plain`] page.
+#[derive(Clone, Copy)]
+pub(crate) struct PlainValues<'a, E> {
+    /// `[PAGE][vectors]`
+    data: &'a [[E; LANES]],
+    vectors: usize,
+    step: isize,
+}
+
+impl<E: Element> Right for PlainValues<'_, E> {
+    #[inline(always)]
+    fn shape(self) -> [usize; 2] {
+        [PAGE, self.vectors]
+    }
+
+    #[inline(always)]
+    unsafe fn row<S: Simd, const V: usize>(self, s: S, row: usize, at: usize) -> [S::F; V] {
+        let first = row * self.vectors + at;
+        // SAFETY: inside of the shape.
+        let values = unsafe { self.data.get_unchecked(first..first + V) };
+        ask(s, values, self.step);
+        let mut out = [s.splat_f(0.0); V];
+        for v in 0..V {
+            out[v] = E::load(s, &values[v]);
+        }
+        out
+    }
+}
+
 /// Blocks of 32 channels: a scale in half precision and 8 bits each, as
 /// `ingot-format` and the GPUs' kernels have it.
 pub(crate) struct Blocks;
@@ -212,8 +322,6 @@ pub(crate) struct Blocks;
 const BLOCK: usize = 32;
 /// Bytes of a block in the plan's order.
 const BLOCK_BYTES: usize = 2 + BLOCK;
-/// Bytes of sixteen keys' blocks: their scales, then the channels.
-const STRIP_BYTES: usize = LANES * BLOCK_BYTES;
 
 /// Where a block is: its scale and its first channel, in bytes, and how far the
 /// channels are apart.
@@ -222,9 +330,8 @@ fn block_place(which: Half, size: usize, position: usize, block: usize) -> (usiz
     let blocks = size / BLOCK;
     match which {
         Half::Keys => {
-            let strip = (position / LANES * blocks + block) * STRIP_BYTES;
-            let lane = position % LANES;
-            (strip + 2 * lane, strip + 2 * LANES + lane, LANES)
+            let (strip, lane) = (position / LANES * blocks + block, position % LANES);
+            (PAGE * size + 2 * (strip * LANES + lane), strip * BLOCK * LANES + lane, LANES)
         }
         Half::Values => (PAGE * size + 2 * (position * blocks + block), position * size + block * BLOCK, 1),
     }
@@ -286,40 +393,21 @@ impl Storage for Blocks {
         }
     }
 
+    type Keys<'a> = BlockKeys<'a>;
+    type Values<'a> = BlockValues<'a>;
+
     #[inline(always)]
-    fn widen_keys<S: Simd>(s: S, keys: &[Line], size: usize, strips: Range<usize>, out: &mut [Line]) {
-        let blocks = size / BLOCK;
-        let (out, _) = out.as_chunks_mut::<STRIPS>();
-        let (units, _) = values::<i8>(keys).as_chunks::<STRIP_BYTES>();
-        for strip in strips {
-            let units = units[strip * blocks..][..blocks].iter();
-            for (unit, out) in units.zip(out.as_chunks_mut::<BLOCK>().0) {
-                let (scales, quants) = unit.split_at(2 * LANES);
-                // SAFETY: sixteen scales of two bytes.
-                let scales = unsafe { s.read_f16(scales.as_ptr().cast()) };
-                for (q, out) in quants.as_chunks::<LANES>().0.iter().zip(out) {
-                    s.store_f(s.mul(s.to_f(s.load_i8(q)), scales), &mut out[strip].0);
-                }
-            }
-        }
+    fn keys<'a, S: Simd>(s: S, half: Stored<'a>, size: usize, scales: &'a mut [Line]) -> BlockKeys<'a> {
+        let (data, scales) = widen_scales(s, half, size, scales);
+        let scales = &scales[..STRIPS * size / BLOCK];
+        BlockKeys { data, scales, blocks: size / BLOCK, step: half.step }
     }
 
     #[inline(always)]
-    fn widen_values<S: Simd>(s: S, half: &[Line], size: usize, positions: Range<usize>, out: &mut [Line]) {
-        let blocks = size / BLOCK;
-        let (quants, scales) = values::<i8>(half).split_at(PAGE * size);
-        let range = positions.start * blocks..positions.end * blocks;
-        let (scales, _) = scales.as_chunks::<2>();
-        let (quants, _) = quants.as_chunks::<BLOCK>();
-        let (out, _) = out.as_chunks_mut::<2>();
-        let rows = quants[range.clone()].iter().zip(&scales[range.clone()]);
-        for ((q, scale), out) in rows.zip(&mut out[range]) {
-            let scale = s.low_f16(s.splat(i32::from(scale_at(scale, 0))));
-            let low = q.first_chunk().expect("half a block");
-            s.store_f(s.mul(s.to_f(s.load_i8(low)), scale), &mut out[0].0);
-            let high = q.last_chunk().expect("half a block");
-            s.store_f(s.mul(s.to_f(s.load_i8(high)), scale), &mut out[1].0);
-        }
+    fn values<'a, S: Simd>(s: S, half: Stored<'a>, size: usize, scales: &'a mut [Line]) -> BlockValues<'a> {
+        let (data, scales) = widen_scales(s, half, size, scales);
+        let scales = &values::<f32>(scales)[..PAGE * size / BLOCK];
+        BlockValues { data, scales, blocks: size / BLOCK, step: half.step }
     }
 
     fn export(which: Half, half: &[Line], size: usize, position: usize, out: &mut [u8]) {
@@ -340,5 +428,97 @@ impl Storage for Blocks {
             half[scale..][..2].iter_mut().zip(head).for_each(|(out, b)| *out = *b as i8);
             half[first..].iter_mut().step_by(step).zip(rest).for_each(|(out, b)| *out = *b as i8);
         }
+    }
+}
+
+/// The channels, and the scales in single precision.
+#[inline(always)]
+fn widen_scales<'a, S: Simd>(
+    s: S,
+    half: Stored<'a>,
+    size: usize,
+    out: &'a mut [Line],
+) -> (&'a [[i8; LANES]], &'a [Line]) {
+    let (data, scales) = values::<i8>(half.lines).split_at(PAGE * size);
+    ask(s, scales, half.step);
+    for (scales, out) in scales.as_chunks::<{ 2 * LANES }>().0.iter().zip(&mut *out) {
+        // SAFETY: sixteen scales of two bytes.
+        s.store_f(unsafe { s.read_f16(scales.as_ptr().cast()) }, &mut out.0);
+    }
+    (data.as_chunks().0, out)
+}
+
+/// Lines of the scales of a page's keys or values, widened.
+pub(crate) fn scale_lines(size: usize) -> usize {
+    STRIPS * size.div_ceil(BLOCK)
+}
+
+/// Keys of a page of [`Blocks`].
+#[derive(Clone, Copy)]
+pub(crate) struct BlockKeys<'a> {
+    /// `[STRIPS][32 * blocks]`
+    data: &'a [[i8; LANES]],
+    /// `[STRIPS][blocks]`
+    scales: &'a [Line],
+    /// Blocks of a key.
+    blocks: usize,
+    step: isize,
+}
+
+impl Right for BlockKeys<'_> {
+    const MULTIPLE: usize = STRIPS;
+
+    #[inline(always)]
+    fn shape(self) -> [usize; 2] {
+        [self.blocks * BLOCK, STRIPS]
+    }
+
+    #[inline(always)]
+    unsafe fn row<S: Simd, const V: usize>(self, s: S, row: usize, at: usize) -> [S::F; V] {
+        // SAFETY: inside of the shape.
+        let keys = unsafe { keys_of::<S, i8, V>(s, self.data, self.blocks * BLOCK, row, at, self.step) };
+        let mut out = [s.splat_f(0.0); V];
+        for v in 0..V {
+            // SAFETY: as above.
+            let scale = unsafe { self.scales.get_unchecked((at + v) * self.blocks + row / BLOCK) };
+            out[v] = s.mul(s.to_f(s.load_i8(keys[v])), s.load_f(&scale.0));
+        }
+        out
+    }
+}
+
+/// Values of a page of [`Blocks`].
+#[derive(Clone, Copy)]
+pub(crate) struct BlockValues<'a> {
+    /// `[PAGE][2 * blocks]`
+    data: &'a [[i8; LANES]],
+    /// `[PAGE][blocks]`
+    scales: &'a [f32],
+    /// Blocks of a position's values.
+    blocks: usize,
+    step: isize,
+}
+
+impl Right for BlockValues<'_> {
+    const MULTIPLE: usize = 2;
+
+    #[inline(always)]
+    fn shape(self) -> [usize; 2] {
+        [PAGE, 2 * self.blocks]
+    }
+
+    #[inline(always)]
+    unsafe fn row<S: Simd, const V: usize>(self, s: S, row: usize, at: usize) -> [S::F; V] {
+        let first = row * 2 * self.blocks + at;
+        // SAFETY: inside of the shape.
+        let values = unsafe { self.data.get_unchecked(first..first + V) };
+        ask(s, values, self.step);
+        let mut out = [s.splat_f(0.0); V];
+        for v in 0..V {
+            // SAFETY: as above; a block is two vectors.
+            let scale = unsafe { *self.scales.get_unchecked(row * self.blocks + (at + v) / 2) };
+            out[v] = s.mul(s.to_f(s.load_i8(&values[v])), s.splat_f(scale));
+        }
+        out
     }
 }
