@@ -8,7 +8,7 @@
 
 use crate::blocks::GROUP;
 use crate::isa::Enabled;
-use crate::linear::{Matrix, TILE, pack_tile, packed_len, unpack_row};
+use crate::linear::{Layout, Matrix, TILE, pack_panel, packed_len, unpack_row};
 use crate::pool::Pool;
 use ingot_format::Tensor;
 use ingot_plan::ExecError;
@@ -19,15 +19,15 @@ use std::sync::Mutex;
 /// Matrices, packed or in place.
 pub(crate) struct Matrices {
     memory: Option<MmapMut>,
-    /// Where each tensor's matrices are in the memory.
-    places: Vec<Option<Range<usize>>>,
+    /// Where each tensor's matrices are in the memory, and how.
+    places: Vec<Option<(Layout, Range<usize>)>>,
 }
 
 /// Bytes that are packed between two reports.
 const PIECE: usize = 4 << 20;
 
 impl Matrices {
-    /// Packs the chosen `tensors`. `progress` is told how many bytes of how many
+    /// Packs those of the `tensors` for which a layout is chosen. `progress` is told how many bytes of how many
     /// are done.
     ///
     /// # Errors
@@ -35,16 +35,16 @@ impl Matrices {
     pub(crate) fn pack(
         (isa, pool): (Enabled, &Pool),
         tensors: &[Tensor],
-        chosen: impl Fn(usize) -> bool,
+        chosen: impl Fn(usize) -> Option<Layout>,
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<Self, ExecError> {
         let mut end = 0;
         let places: Vec<_> = (0..tensors.len())
             .map(|i| {
-                chosen(i).then(|| {
-                    let start = end;
-                    end += len(&tensors[i]).next_multiple_of(64);
-                    start..start + len(&tensors[i])
+                chosen(i).map(|layout| {
+                    let (start, len) = (end, len(layout, &tensors[i]));
+                    end += len.next_multiple_of(64);
+                    (layout, start..start + len)
                 })
             })
             .collect();
@@ -57,8 +57,8 @@ impl Matrices {
         let _ = memory.advise(memmap2::Advice::HugePage); // without, it is only slower
         let mut done = 0;
         for (tensor, place) in tensors.iter().zip(&places) {
-            let Some(place) = place else { continue };
-            pack((isa, pool), tensor, &mut memory[place.clone()], &mut |bytes| {
+            let Some((layout, place)) = place else { continue };
+            pack((isa, pool), *layout, tensor, &mut memory[place.clone()], &mut |bytes| {
                 done += bytes as u64;
                 progress(done, end as u64);
             });
@@ -74,12 +74,14 @@ impl Matrices {
         tensor.rows() / count(tensor) >= TILE && tensor.cols().is_multiple_of(GROUP)
     }
 
-    /// Row `r` of tensor `id`, a single matrix, into `out` `[C]`.
+    /// Row `r` of tensor `id`, a single matrix not in columns, into `out` `[C]`.
     pub(crate) fn dequantize_row(&self, id: usize, tensor: &Tensor, r: usize, out: &mut [f32]) {
         let row_bytes = tensor.row_bytes();
-        let Matrix { dtype, bytes, packed, .. } = self.get(id, tensor, 0);
-        if !packed {
-            return dtype.dequantize(&bytes[r * row_bytes..][..row_bytes], out);
+        let Matrix { dtype, bytes, layout, .. } = self.get(id, tensor, 0);
+        match layout {
+            Layout::Rows => return dtype.dequantize(&bytes[r * row_bytes..][..row_bytes], out),
+            Layout::Tiles => {}
+            Layout::Columns => unreachable!("not for tables"),
         }
         let mut row = vec![0; row_bytes];
         unpack_row(dtype, &bytes[r / TILE * TILE * row_bytes..][..TILE * row_bytes], r % TILE, &mut row);
@@ -88,12 +90,12 @@ impl Matrices {
 
     /// Matrix `e` of tensor `id`, `[E, R, C]` or `[R, C]`.
     pub(crate) fn get<'a>(&'a self, id: usize, tensor: &'a Tensor, e: usize) -> Matrix<'a> {
-        let (bytes, packed) = match (&self.places[id], &self.memory) {
-            (Some(place), Some(memory)) => (&memory[place.clone()], true),
-            _ => (&tensor.data()[..], false),
+        let (bytes, layout) = match (&self.places[id], &self.memory) {
+            (Some((layout, place)), Some(memory)) => (&memory[place.clone()], *layout),
+            _ => (&tensor.data()[..], Layout::Rows),
         };
         let each = bytes.len() / count(tensor);
-        Matrix { dtype: tensor.dtype(), cols: tensor.cols(), bytes: &bytes[e * each..][..each], packed }
+        Matrix { dtype: tensor.dtype(), cols: tensor.cols(), bytes: &bytes[e * each..][..each], layout }
     }
 }
 
@@ -103,29 +105,37 @@ fn count(tensor: &Tensor) -> usize {
 }
 
 /// Packed bytes of all matrices of a tensor.
-fn len(tensor: &Tensor) -> usize {
-    count(tensor) * packed_len(tensor.rows() / count(tensor), tensor.row_bytes())
+fn len(layout: Layout, tensor: &Tensor) -> usize {
+    let rows = tensor.rows() / count(tensor);
+    count(tensor) * packed_len((layout, tensor.dtype()), rows, tensor.row_bytes())
 }
 
 /// Packs all matrices of a tensor; `progress` is told of bytes of `out` as they are written.
-fn pack((isa, pool): (Enabled, &Pool), tensor: &Tensor, out: &mut [u8], progress: &mut dyn FnMut(usize)) {
+fn pack(
+    (isa, pool): (Enabled, &Pool),
+    layout: Layout,
+    tensor: &Tensor,
+    out: &mut [u8],
+    progress: &mut dyn FnMut(usize),
+) {
+    let panel = layout.panel(tensor.dtype());
     let row_bytes = tensor.row_bytes();
     let rows = tensor.rows() / count(tensor);
-    let tiles = rows.div_ceil(TILE);
-    let tile_bytes = TILE * row_bytes;
-    let piece = (PIECE / tile_bytes).max(1);
-    for (p, out) in out.chunks_mut(piece * tile_bytes).enumerate() {
-        let outs: Vec<_> = out.chunks_mut(tile_bytes).map(Mutex::new).collect();
-        let source = |tile: usize| {
-            let (matrix, tile) = (tile / tiles, tile % tiles);
-            let rows = matrix * rows + tile * TILE..matrix * rows + rows.min((tile + 1) * TILE);
+    let panels = rows.div_ceil(panel);
+    let panel_bytes = panel * row_bytes;
+    let piece = (PIECE / panel_bytes).max(1);
+    for (p, out) in out.chunks_mut(piece * panel_bytes).enumerate() {
+        let outs: Vec<_> = out.chunks_mut(panel_bytes).map(Mutex::new).collect();
+        let source = |i: usize| {
+            let (matrix, i) = (i / panels, i % panels);
+            let rows = matrix * rows + i * panel..matrix * rows + rows.min((i + 1) * panel);
             rows.start * row_bytes..rows.end * row_bytes
         };
         let data: &[u8] = tensor.data();
         pool.for_each_chunk(outs.len(), outs.len().div_ceil(4 * pool.workers()), |range| {
             for i in range {
-                let mut out = outs[i].lock().expect("each tile is packed once");
-                pack_tile(isa, tensor.dtype(), &data[source(p * piece + i)], row_bytes, &mut out);
+                let mut out = outs[i].lock().expect("each panel is packed once");
+                pack_panel(isa, (layout, tensor.dtype()), &data[source(p * piece + i)], row_bytes, &mut out);
             }
         });
         if let Some(used) = tensor.data().slice(0..source(p * piece + outs.len() - 1).end) {

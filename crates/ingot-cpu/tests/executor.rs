@@ -177,6 +177,43 @@ fn rwkv(precision: Precision, dtype: DType) -> (Arc<Plan>, Vec<Tensor>) {
     finish(m, x, table)
 }
 
+/// Two hidden layers of which a ReLU leaves about half.
+fn squared_relu(precision: Precision, dtype: DType) -> (Arc<Plan>, Vec<Tensor>) {
+    let mut m = Model::new(precision);
+    let (c, f) = (256, 512);
+    let table = m.matrix(dtype, VOCAB, c);
+    let mut x = m.plan.embed(table);
+    for _ in 0..2 {
+        let (key, value) = (m.matrix(dtype, f, c), m.matrix(dtype, c, f));
+        let h = m.plan.linear(x, (key, Activation::SquaredRelu));
+        let h = m.plan.linear(h, value);
+        x = m.plan.add(x, h);
+    }
+    finish(m, x, table)
+}
+
+#[test]
+fn knowing_of_zeros_changes_nothing() {
+    for dtype in [DType::Q8_0, DType::Q4_0, DType::Q4_K, DType::Q6_K] {
+        let outputs = |threads, pack| {
+            let options = CpuOptions { threads: Some(threads), pack, ..f32_cache() };
+            let mut cpu = executor(squared_relu, Precision::Q8, dtype, options);
+            let mut outputs = Vec::new();
+            for step in steps() {
+                let mut logits = Vec::new();
+                cpu.run(&step, &mut logits).unwrap();
+                outputs.push(logits);
+            }
+            outputs
+        };
+        let in_place = outputs(2, false);
+        assert!(in_place.iter().flatten().any(|x| *x != 0.0), "{dtype}");
+        for threads in [1, 2, 3] {
+            assert!(outputs(threads, true) == in_place, "{dtype}, {threads} threads");
+        }
+    }
+}
+
 type Build = fn(Precision, DType) -> (Arc<Plan>, Vec<Tensor>);
 const MODELS: [(&str, Build); 3] = [("transformer", transformer), ("mixture", mixture), ("rwkv", rwkv)];
 

@@ -1,8 +1,8 @@
 //! The types with blocks of 256 values, whose scales are themselves quantized.
 
 use super::{
-    Affine, AffineHalves, Block, CenteredHalves, Group, MapInline, Sink, byte, nibbles, signed_byte,
-    unrolled, words8,
+    Affine, AffineHalves, Block, CenteredHalves, Columnar, Group, MapInline, Sink, byte, nibbles,
+    signed_byte, unrolled, words8,
 };
 use crate::simd::{Simd, Tile};
 
@@ -96,6 +96,23 @@ impl Block for Q4K {
             let (scale, min) = bits.group(s, G);
             sink.put(Group { q: nibbles(s, packed, 4 * (G as u32 % 2)), scale, min });
         });
+    }
+}
+
+impl Columnar for Q4K {
+    const HEADER: usize = 16;
+    const APART: usize = 32;
+
+    #[inline(always)]
+    unsafe fn scales<S: Simd>(s: S, tile: impl Tile) -> [(S::F, S::F); 8] {
+        // SAFETY: offsets below 16.
+        let bits = unsafe { SixBits::read(s, tile) };
+        let mut scales = [(s.splat_f(0.0), s.splat_f(0.0)); 8];
+        unrolled!(G in [0, 1, 2, 3, 4, 5, 6, 7] {
+            let (scale, min) = bits.group(s, G);
+            scales[G] = (scale[0], min[0]);
+        });
+        scales
     }
 }
 

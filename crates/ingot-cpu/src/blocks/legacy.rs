@@ -1,6 +1,6 @@
 //! The types with one scale for 32 values.
 
-use super::{Affine, Block, Centered, Group, Kind, Signed, Sink, join, nibbles, words8};
+use super::{Affine, Block, Centered, Columnar, Group, Kind, Signed, Sink, join, nibbles, words8};
 use crate::simd::{Simd, Tile};
 
 /// `f16 d; i8 q[32]`: d q
@@ -30,6 +30,26 @@ impl Block for Q8_0 {
         let zero = s.splat_f(0.0);
         sink.put(Group { q, scale: [d; 2], min: [zero; 2] });
     }
+}
+
+macro_rules! one_scale {
+    ($($name:ident: apart $apart:literal;)*) => {$(
+        impl Columnar for $name {
+            const HEADER: usize = 2;
+            const APART: usize = $apart;
+
+            #[inline(always)]
+            unsafe fn scales<S: Simd>(s: S, tile: impl Tile) -> [(S::F, S::F); 8] {
+                // SAFETY: offset 0 of 2.
+                [(unsafe { tile.half(s, 0) }, s.splat_f(0.0)); 8]
+            }
+        }
+    )*};
+}
+
+one_scale! {
+    Q8_0: apart 0;
+    Q4_0: apart 16;
 }
 
 /// The four types with nibbles: columns 0..16 in the low ones, 16..32 in the

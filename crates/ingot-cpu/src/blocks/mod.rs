@@ -101,6 +101,22 @@ pub(crate) trait Block: 'static {
     unsafe fn unpack<S: Simd>(s: S, tile: impl Tile, sink: &mut impl Sink<S>);
 }
 
+/// A type whose matrices can be laid out column by column.
+pub(crate) trait Columnar: Block {
+    /// Bytes of a block before its values, which fill the rest.
+    const HEADER: usize;
+    /// How far apart the two columns are whose nibbles share a byte; none if each
+    /// has a byte of its own.
+    const APART: usize;
+
+    /// Scale and minimum of each of a block's `GROUPS` groups; the others are
+    /// whatever is cheap.
+    ///
+    /// # Safety
+    /// The rows have `HEADER` bytes.
+    unsafe fn scales<S: Simd>(s: S, tile: impl Tile) -> [(S::F, S::F); 8];
+}
+
 /// The body once for each constant.
 macro_rules! unrolled {
     ($name:ident in [$($value:literal),*] $body:block) => {

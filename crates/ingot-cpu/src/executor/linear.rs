@@ -3,12 +3,12 @@
 
 use super::{CpuExecutor, Machine};
 use crate::blocks::GROUP;
-use crate::linear::{Input, PAIR};
+use crate::linear::{Active, Input, Layout, MOST_ACTIVE};
 use crate::q8::Q8;
 use crate::shared::Out;
 use crate::{isa::Enabled, vector};
 use ingot_format::Tensor;
-use ingot_plan::ops::{Activation, Linear};
+use ingot_plan::ops::{self, Activation, Linear};
 use ingot_plan::{Buf, Precision};
 use std::ops::Range;
 
@@ -18,6 +18,8 @@ pub(super) struct Scratch {
     rounded: Vec<Q8>,
     inputs: Vec<Input8>,
     parts: Vec<Part>,
+    /// By part, for those that multiply few tokens with weights in columns.
+    active: Vec<Active>,
 }
 
 /// An input that nobody has rounded yet.
@@ -32,8 +34,10 @@ struct Part {
     /// Which op, and which of its parts.
     of: (usize, usize),
     out: Out,
-    /// Its pairs of tiles in the count over all parts.
-    pairs: Range<usize>,
+    /// Rows that are handed out together.
+    unit: usize,
+    /// How often it has these in the count over all parts.
+    units: Range<usize>,
 }
 
 /// True if products with this tensor take rounded activations.
@@ -99,40 +103,55 @@ impl CpuExecutor {
             return;
         }
         self.round_inputs(ops);
-        let Scratch { rounded, inputs, parts } = &mut self.linear;
-        let (machine, weights) = (&self.machine, &self.weights);
+        let Scratch { rounded, inputs, parts, active } = &mut self.linear;
+        let (machine, weights, workspace) = (&self.machine, &self.weights, &mut self.workspace);
         parts.clear();
-        let (mut pairs, mut work) = (0, 0);
+        let (mut units, mut work) = (0, 0);
         for (o, op) in ops.iter().enumerate() {
             for (p, part) in op.parts.iter().enumerate() {
-                let out = self.workspace.out(part.out);
-                let first = pairs;
-                pairs += out.width().div_ceil(PAIR);
-                work += out.width() * self.workspace.width(op.x) * tokens;
-                parts.push(Part { of: (o, p), out, pairs: first..pairs });
+                let out = workspace.out(part.out);
+                let unit = weights.matrix(part.weight, 0).unit();
+                let first = units;
+                units += out.width().div_ceil(unit);
+                work += out.width() * workspace.width(op.x) * tokens;
+                parts.push(Part { of: (o, p), out, unit, units: first..units });
             }
         }
-        let (workspace, parts) = (&self.workspace, &*parts);
+        let (workspace, parts) = (&*workspace, &*parts);
         let round = |buf: Buf| {
             let own = || inputs.iter().find(|input| input.buf == buf).map(|i| &rounded[i.groups.clone()]);
             workspace.rounded(buf).or_else(own).expect("rounded before")
         };
-        machine.split(pairs, work / pairs, |range| {
-            for Part { of, out, pairs } in parts {
-                let mine = range.start.max(pairs.start)..range.end.min(pairs.end);
+        let is_sparse = |part: &ops::Part| {
+            tokens <= MOST_ACTIVE && weights.matrix(part.weight, 0).layout == Layout::Columns
+        };
+        active.resize_with(active.len().max(parts.len()), Active::default);
+        for (Part { of, .. }, active) in parts.iter().zip(&mut *active) {
+            let op = &ops[of.0];
+            if is_sparse(&op.parts[of.1]) {
+                let dtype = weights.tensor(op.parts[of.1].weight).dtype();
+                active.find(dtype, round(op.x), workspace.width(op.x) / GROUP);
+            }
+        }
+        let active = &*active;
+        machine.split(units, work / units, |range| {
+            for (Part { of, out, unit, units }, active) in parts.iter().zip(active) {
+                let mine = range.start.max(units.start)..range.end.min(units.end);
                 if mine.is_empty() {
                     continue;
                 }
                 let rows =
-                    (mine.start - pairs.start) * PAIR..((mine.end - pairs.start) * PAIR).min(out.width());
+                    (mine.start - units.start) * unit..((mine.end - units.start) * unit).min(out.width());
                 let op = &ops[of.0];
                 let part = &op.parts[of.1];
-                let x = if takes_q8(weights.tensor(part.weight), op.inputs) {
-                    Input::Q8(round(op.x))
-                } else {
+                let x = if !takes_q8(weights.tensor(part.weight), op.inputs) {
                     Input::Floats(workspace.all(op.x))
+                } else if is_sparse(part) {
+                    Input::Active(round(op.x), active)
+                } else {
+                    Input::Q8(round(op.x))
                 };
-                // SAFETY: every pair of tiles is in exactly one range, and the outputs
+                // SAFETY: every unit of rows is in exactly one range, and the outputs
                 // are in regions of their own.
                 unsafe { weights.matrix(part.weight, 0).multiply(machine.isa, rows.clone(), x, *out) };
                 let bias = part.bias.map(|b| &weights.vector(b)[rows.clone()]);

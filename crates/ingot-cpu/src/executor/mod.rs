@@ -17,14 +17,15 @@ mod rwkv;
 mod workspace;
 
 use crate::isa::{Enabled, Isa};
-use crate::linear::Matrix;
+use crate::linear::{Layout, Matrix, panel_of};
 use crate::packed::Matrices;
 use crate::pool::Pool;
 use cache::Pages;
 use chains::{Work, chains};
 use groups::groups;
 use ingot_format::{DType, Tensor};
-use ingot_plan::{ExecError, Executor, Op, Place, Plan, Step, WeightId};
+use ingot_plan::ops::Activation;
+use ingot_plan::{ExecError, Executor, Op, Place, Plan, Precision, Step, WeightId};
 use std::ops::Range;
 use std::sync::Arc;
 use workspace::Workspace;
@@ -114,7 +115,17 @@ impl Weights {
                 _ => {}
             }
         }
-        let chosen = |i: usize| multiplied[i] && (pack || !Matrices::can_stay(&tensors[i]));
+        let sparse = sparse(plan);
+        let chosen = |i: usize| {
+            if !multiplied[i] || !pack && Matrices::can_stay(&tensors[i]) {
+                return None;
+            }
+            let tensor = &tensors[i];
+            let panels = panel_of(tensor.dtype()).map_or(0, |panel| tensor.rows() / panel);
+            // A panel is not shared, and each thread wants one.
+            let columns = pack && sparse[i] && panels >= machine.1.workers();
+            Some(if columns { Layout::Columns } else { Layout::Tiles })
+        };
         let matrices = Matrices::pack(machine, &tensors, chosen, progress)?;
         Ok(Self { vectors, matrices, tensors })
     }
@@ -131,6 +142,27 @@ impl Weights {
     fn vector(&self, id: WeightId) -> &[f32] {
         &self.vectors[id.index()]
     }
+}
+
+/// Whether each weight is only multiplied with rounded squares of a ReLU, which are zero more often than not.
+fn sparse(plan: &Plan) -> Vec<bool> {
+    let mut squared = vec![false; plan.buffers().len()];
+    let mut sparse = vec![true; plan.weights().len()];
+    for op in plan.ops() {
+        let from = match op {
+            Op::Linear(op) => {
+                for part in &op.parts {
+                    squared[part.out.index()] = part.activation == Activation::SquaredRelu;
+                }
+                op.inputs == Precision::Q8 && squared[op.x.index()]
+            }
+            _ => false,
+        };
+        if !from {
+            op.uses().weights.iter().for_each(|w| sparse[w.index()] = false);
+        }
+    }
+    sparse
 }
 
 fn values(tensor: &Tensor) -> Vec<f32> {

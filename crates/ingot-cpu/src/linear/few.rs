@@ -1,9 +1,11 @@
 //! Products with few tokens: weights are read once, and each group is multiplied
 //! as soon as it is there.
 
+use super::TILE;
+use super::columns::{CHUNK, Columns, PackedTile, panel_rows};
 use super::group::accumulate;
 use super::target::{Product, Target};
-use crate::blocks::{Block, Float, GROUP, Group, Sink};
+use crate::blocks::{Block, Columnar, Float, GROUP, Group, Sink};
 use crate::q8::Q8;
 use crate::simd::{Kernel, LANES, Packed, Simd, Tile};
 use std::array::from_fn;
@@ -66,6 +68,87 @@ fn ask<S: Simd>(s: S, from: *const u8, bytes: usize) -> *const u8 {
         s.prefetch(from.wrapping_add(line * LINE));
     }
     from.wrapping_add(bytes)
+}
+
+/// Tokens that a panel is multiplied with at once, at most.
+pub(super) const PANEL_TOKENS: usize = 16;
+
+/// Rows of weights in columns times up to [`PANEL_TOKENS`] tokens: some groups of a panel
+/// are made tiles in the first-level cache.
+pub(super) fn columns<B: Columnar>(product: Product, x: &[Q8]) {
+    let rows = panel_rows::<B>();
+    let groups = product.matrix.cols / GROUP;
+    let panel_bytes = rows * product.matrix.row_bytes();
+    let mut kept = Kept { tiles: [PackedTile::EMPTY; 8], sums: [[[0.0; LANES]; PANEL_TOKENS]; 8] };
+    for p in product.rows.start / rows..product.rows.end.div_ceil(rows) {
+        let panel = &product.matrix.bytes[p * panel_bytes..][..panel_bytes];
+        product.isa.run(Panel::<B> { panel, x, groups, kept: &mut kept, block: PhantomData });
+        for (k, sums) in kept.sums[..rows / TILE].iter().enumerate() {
+            let row = p * rows + k * TILE;
+            for (t, sums) in
+                sums[..x.len() / groups].iter().enumerate().filter(|_| product.rows.contains(&row))
+            {
+                // SAFETY: nobody else uses the columns, as whoever made the product promised.
+                *unsafe { product.out.block(t, row) } = *sums;
+            }
+        }
+    }
+}
+
+/// What is known of a panel of at most eight tiles.
+struct Kept {
+    tiles: [PackedTile; 8],
+    sums: [[[f32; LANES]; PANEL_TOKENS]; 8],
+}
+
+/// A panel times some tokens.
+struct Panel<'a, B> {
+    panel: &'a [u8],
+    /// `[T, C / 32]`
+    x: &'a [Q8],
+    groups: usize,
+    kept: &'a mut Kept,
+    block: PhantomData<B>,
+}
+
+impl<B: Columnar> Kernel for Panel<'_, B> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        const N: usize = 4;
+        let tokens = self.x.len() / self.groups;
+        self.kept.sums = [[[0.0; LANES]; PANEL_TOKENS]; 8];
+        for first in (0..self.groups).step_by(CHUNK) {
+            let blocks = first / B::GROUPS..self.groups.min(first + CHUNK) / B::GROUPS;
+            for block in blocks.clone() {
+                // SAFETY: the panel has the block.
+                unsafe {
+                    Columns::<B>::of_panel(self.panel.as_ptr(), 0).pack_tiles(s, block, &mut self.kept.tiles)
+                };
+            }
+            for k in 0..panel_rows::<B>() / TILE {
+                let tile = Packed::new(self.kept.tiles[k].bytes(), CHUNK / B::GROUPS * B::BYTES, 0);
+                for t in (0..tokens).step_by(N) {
+                    let mut x = [self.x.as_ptr(); N];
+                    let mut sums = [s.splat_f(0.0); N];
+                    for n in 0..N {
+                        // The last stands in for those that lack.
+                        x[n] = self.x[(t + n).min(tokens - 1) * self.groups + first..].as_ptr();
+                        sums[n] = s.load_f(&self.kept.sums[k][t + n]);
+                    }
+                    let mut sink =
+                        Accumulate::<S, B, N> { s, x, sums, ahead: tile.first(), block: PhantomData };
+                    for block in 0..blocks.len() {
+                        // SAFETY: the tile has been made of these blocks, and the activations have their groups.
+                        unsafe { B::unpack(s, tile.advance(block * B::BYTES), &mut sink) };
+                    }
+                    for n in 0..N {
+                        s.store_f(sink.sums[n], &mut self.kept.sums[k][t + n]);
+                    }
+                }
+            }
+        }
+    }
 }
 
 /// Multiplies groups as they come.

@@ -11,7 +11,11 @@
 //! * `many` and `floats`: a strip of one or two tiles is unpacked into the
 //!   first-level cache and multiplied with all tokens; bound by arithmetic.
 //! * `pack`: the layout in which a tile is one run of memory.
+//! * `columns` and `active`: the layout in which a column is, and products with the few
+//!   columns that a token wants.
 
+mod active;
+mod columns;
 mod few;
 mod floats;
 mod group;
@@ -20,13 +24,16 @@ mod pack;
 mod strips;
 mod target;
 
-pub(crate) use pack::{pack_tile, packed_len, unpack_row};
+pub(crate) use active::{Active, MOST as MOST_ACTIVE};
+pub(crate) use columns::panel_of;
+pub(crate) use pack::{pack_panel, packed_len, unpack_row};
 
 use crate::blocks::{Block, Kind};
 use crate::isa::Enabled;
 use crate::q8::Q8;
 use crate::shared::Out;
 use crate::simd::{LANES, Packed, Rows};
+use columns::Columns;
 use floats::{Plain, Quantized};
 use ingot_format::DType;
 use std::ops::Range;
@@ -35,7 +42,7 @@ use target::Product;
 /// Rows of a tile.
 pub(crate) const TILE: usize = LANES;
 
-/// Rows that work is best handed out in: two tiles, which are multiplied together.
+/// Rows that work is best handed out in, but for columns: two tiles, which are multiplied together.
 pub(crate) const PAIR: usize = 2 * TILE;
 
 /// A stored matrix `[R, C]`.
@@ -45,11 +52,35 @@ pub(crate) struct Matrix<'a> {
     pub(crate) dtype: DType,
     /// C
     pub(crate) cols: usize,
-    /// All rows; if packed, followed by zeros to a whole number of tiles.
+    /// All rows; if packed, followed by zeros to a whole number of panels.
     pub(crate) bytes: &'a [u8],
-    /// Whether the tiles have gone through [`pack_tile`]. If not, there are at least
-    /// sixteen rows and C is a multiple of 32.
-    pub(crate) packed: bool,
+    /// Where what is in the bytes.
+    pub(crate) layout: Layout,
+}
+
+/// The order of a matrix's bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Layout {
+    /// As in the file. There are at least sixteen rows and C is a multiple of 32.
+    Rows,
+    /// Packed: sixteen rows are a run of memory.
+    Tiles,
+    /// Packed: a column of a [panel](panel_of) is a run of memory. Products take rounded activations.
+    Columns,
+}
+
+impl Layout {
+    /// Rows that can only be moved together.
+    ///
+    /// # Panics
+    /// If the type has no such layout.
+    pub(crate) fn panel(self, dtype: DType) -> usize {
+        match self {
+            Self::Rows => 1,
+            Self::Tiles => TILE,
+            Self::Columns => panel_of(dtype).expect("a type that has columns"),
+        }
+    }
 }
 
 /// Activations `[T, C]` in one of the forms that products take.
@@ -59,6 +90,8 @@ pub(crate) enum Input<'a> {
     Floats(&'a [f32]),
     /// Rounded; quantized weights only.
     Q8(&'a [Q8]),
+    /// Rounded, and what has been found out about them; weights in columns only.
+    Active(&'a [Q8], &'a Active),
 }
 
 /// Evaluates an expression with a name for the type's [`crate::blocks::Block`];
@@ -79,12 +112,29 @@ macro_rules! with_block {
 }
 use with_block;
 
+/// The same with a name for the type's [`crate::blocks::Columnar`].
+macro_rules! with_columns {
+    ($dtype:expr, $block:ident => $body:expr, $rest:expr $(,)?) => {
+        with_columns!(@ $dtype, $block, $body, $rest; Q8_0 Q8_0, Q4_0 Q4_0, Q4_K Q4K)
+    };
+    (@ $dtype:expr, $block:ident, $body:expr, $rest:expr; $($name:ident $type:ident),*) => {
+        match $dtype {
+            $(DType::$name => { type $block = crate::blocks::$type; $body })*
+            _ => $rest,
+        }
+    };
+}
+use with_columns;
+
 impl Matrix<'_> {
     /// `rows` of the matrix times `x`, into the same columns of `out`.
     ///
     /// # Safety
     /// Nobody else uses these columns of `out` meanwhile.
     pub(crate) unsafe fn multiply(self, isa: Enabled, rows: Range<usize>, x: Input, out: Out) {
+        if let Input::Active(x, active) = x {
+            return active::product(Product { isa, matrix: self, rows, out }, active, x);
+        }
         let mut at = rows.start;
         while at < rows.end {
             let first = self.tile_of(at);
@@ -95,35 +145,54 @@ impl Matrix<'_> {
                 continue;
             }
             // Of a tile only some rows are wanted: all are computed, beside the output.
-            let (skip, height) = (at - first, rows.end.min(first + TILE) - at);
-            let one = self.only_tile(first);
-            let mut all = vec![0.0; out.rows() * TILE];
-            one.tiles(Product { isa, matrix: one, rows: 0..TILE, out: Out::new(&mut all, TILE) }, x);
-            for (t, row) in all.chunks_exact(TILE).enumerate() {
+            let height = rows.end.min(first + TILE) - at;
+            let (one, place) = self.only_tile(first);
+            let width = place + TILE;
+            let mut all = vec![0.0; out.rows() * width];
+            let aside = Out::new(&mut all, width);
+            one.tiles(Product { isa, matrix: one, rows: place..place + TILE, out: aside }, x);
+            for (t, row) in all.chunks_exact(width).enumerate() {
                 // SAFETY: by the caller's promise.
-                unsafe { out.part(t, at, height) }.copy_from_slice(&row[skip..skip + height]);
+                unsafe { out.part(t, at, height) }.copy_from_slice(&row[place + at - first..][..height]);
             }
             at += height;
         }
     }
 
+    /// Rows that work is best handed out in.
+    pub(crate) fn unit(self) -> usize {
+        self.layout.panel(self.dtype).max(PAIR)
+    }
+
     /// The first row of a tile that has the row. Packed rows have their place in
     /// one; others can begin anywhere, but sixteen of them must be there.
     fn tile_of(self, row: usize) -> usize {
-        if self.packed { row - row % TILE } else { row.min(self.bytes.len() / self.row_bytes() - TILE) }
+        match self.layout {
+            Layout::Rows => row.min(self.bytes.len() / self.row_bytes() - TILE),
+            Layout::Tiles | Layout::Columns => row - row % TILE,
+        }
     }
 
-    /// The tile that begins with a row, as a matrix.
-    fn only_tile(self, first: usize) -> Self {
-        let row_bytes = self.row_bytes();
-        Self { bytes: &self.bytes[first * row_bytes..][..TILE * row_bytes], ..self }
+    /// The tile that begins with a row, in a matrix as small as can be, and its row there.
+    fn only_tile(self, first: usize) -> (Self, usize) {
+        let panel = self.layout.panel(self.dtype);
+        let (place, bytes) = (first % panel, &self.bytes[(first - first % panel) * self.row_bytes()..]);
+        (Self { bytes: &bytes[..panel.max(TILE) * self.row_bytes()], ..self }, place)
     }
 
     /// A product of whole tiles.
     fn tiles(self, product: Product, x: Input) {
         match x {
+            Input::Q8(x) if self.layout == Layout::Columns => with_columns!(self.dtype,
+                B => match x.len() * 32 / self.cols {
+                    0 => {}
+                    1..=few::PANEL_TOKENS => few::columns::<B>(product, x),
+                    _ => many::integer::<B, Columns<B>>(product, x),
+                },
+                unreachable!("{} has no columns", self.dtype)),
+            Input::Active(..) => unreachable!("whole panels"),
             Input::Q8(x) => with_block!(self.dtype,
-                B => match (self.packed, x.len() * 32 / self.cols) {
+                B => match (self.layout == Layout::Tiles, x.len() * 32 / self.cols) {
                     (_, 0) => {}
                     (false, 1) => few::integer::<B, Rows, 1>(product, x),
                     (false, _) => many::integer::<B, Rows>(product, x),
@@ -134,13 +203,16 @@ impl Matrix<'_> {
                     (true, _) => many::integer::<B, Packed>(product, x),
                 },
                 _W => unreachable!("{} weights take float activations", self.dtype)),
+            Input::Floats(_) if self.layout == Layout::Columns => {
+                unreachable!("columns take rounded activations")
+            }
             Input::Floats(x) => with_block!(self.dtype,
-            B => if self.packed {
+            B => if self.layout == Layout::Tiles {
                 floats::product::<Quantized<B>, Packed>(product, x)
             } else {
                 floats::product::<Quantized<B>, Rows>(product, x)
             },
-            W => match (self.packed, x.len() / self.cols) {
+            W => match (self.layout == Layout::Tiles, x.len() / self.cols) {
                 (_, 0) => {}
                 (true, 1) => few::float::<W, 1>(product, x),
                 (true, 2) => few::float::<W, 2>(product, x),

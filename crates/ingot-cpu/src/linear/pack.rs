@@ -6,29 +6,38 @@
 //! before the first (a scale of two bytes, or an exponent of one) and what
 //! remains after the last. Floats are blocks of one field.
 
-use super::{TILE, with_block};
+use super::{Layout, TILE, columns, with_block};
 use crate::blocks::{Block, Float};
 use crate::isa::Enabled;
 use crate::simd::{Kernel, Rows, Simd, Tile};
 use ingot_format::DType;
 
 /// Bytes of a packed matrix `[R, C]`.
-pub(crate) fn packed_len(rows: usize, row_bytes: usize) -> usize {
-    rows.next_multiple_of(TILE) * row_bytes
+pub(crate) fn packed_len((layout, dtype): (Layout, DType), rows: usize, row_bytes: usize) -> usize {
+    rows.next_multiple_of(layout.panel(dtype)) * row_bytes
 }
 
-/// Packs up to sixteen rows of a type, all of a matrix from one that is a multiple
-/// of sixteen on, into as many bytes as sixteen rows have.
-pub(crate) fn pack_tile(isa: Enabled, dtype: DType, rows: &[u8], row_bytes: usize, out: &mut [u8]) {
-    let height = rows.len() / row_bytes;
-    assert!(height <= TILE && out.len() == TILE * row_bytes, "{height} rows into {} bytes", out.len());
+/// Packs up to as many rows of a type as a panel has, all of a matrix from one that is a multiple
+/// of so many on, into as many bytes as a panel has.
+pub(crate) fn pack_panel(
+    isa: Enabled,
+    (layout, dtype): (Layout, DType),
+    rows: &[u8],
+    row_bytes: usize,
+    out: &mut [u8],
+) {
+    let (height, panel) = (rows.len() / row_bytes, layout.panel(dtype));
+    assert!(height <= panel && out.len() == panel * row_bytes, "{height} rows into {} bytes", out.len());
     let padded;
-    let rows = if height < TILE {
-        padded = [rows, &vec![0; (TILE - height) * row_bytes]].concat();
+    let rows = if height < panel {
+        padded = [rows, &vec![0; (panel - height) * row_bytes]].concat();
         &padded
     } else {
         rows
     };
+    if layout == Layout::Columns {
+        return columns::pack(isa, dtype, rows, row_bytes, out);
+    }
     with_block!(dtype,
         B => isa.run(Pack::<{ B::HEAD }, { B::BYTES }> { rows, row_bytes, out }),
         W => isa.run(Pack::<{ W::BYTES % 4 }, { W::BYTES }> { rows, row_bytes, out }));
@@ -114,7 +123,7 @@ mod tests {
         let row = |r: usize| (0..68).map(move |i| ((i % 34) * 7 + 3 * r + i / 34) as u8);
         let rows: Vec<u8> = (0..5).flat_map(row).collect();
         let mut out = vec![0xff; TILE * 68];
-        pack_tile(isa(), DType::Q8_0, &rows, 68, &mut out);
+        pack_panel(isa(), (Layout::Tiles, DType::Q8_0), &rows, 68, &mut out);
         let byte = |r: usize, i: usize| row(r).nth(i).unwrap();
         for b in 0..2 {
             let block = &out[b * TILE * 34..][..TILE * 34];
@@ -135,7 +144,7 @@ mod tests {
             let row_bytes = dtype.row_bytes(3 * dtype.block_len()).unwrap();
             let rows: Vec<u8> = (0..11 * row_bytes).map(|i| (i * 7 + i / 251) as u8).collect();
             let mut tile = vec![0xff; TILE * row_bytes];
-            pack_tile(isa(), dtype, &rows, row_bytes, &mut tile);
+            pack_panel(isa(), (Layout::Tiles, dtype), &rows, row_bytes, &mut tile);
             for (r, want) in rows.chunks(row_bytes).enumerate() {
                 let mut row = vec![0; row_bytes];
                 unpack_row(dtype, &tile, r, &mut row);
@@ -154,8 +163,8 @@ mod tests {
                 (low[i], high[i]) = (i as u8, (i >> 8) as u8);
             }
             let mut packed = [low.clone(), high.clone()];
-            pack_tile(isa(), dtype, &low, row_bytes, &mut packed[0]);
-            pack_tile(isa(), dtype, &high, row_bytes, &mut packed[1]);
+            pack_panel(isa(), (Layout::Tiles, dtype), &low, row_bytes, &mut packed[0]);
+            pack_panel(isa(), (Layout::Tiles, dtype), &high, row_bytes, &mut packed[1]);
             let mut places: Vec<_> = packed[0].iter().zip(&packed[1]).collect();
             places.sort();
             places.dedup();

@@ -64,22 +64,28 @@ fn multiply(isa: Enabled, m: Matrix, rows: usize, x: Input, tokens: usize) -> Ve
     out
 }
 
-/// A matrix `[R, C]`, packed.
-fn packed(dtype: DType, bytes: &[u8], rows: usize, cols: usize) -> Vec<u8> {
+/// A matrix `[R, C]`, in a packed layout.
+fn packed_as(isa: Enabled, layout: Layout, dtype: DType, bytes: &[u8], cols: usize) -> Vec<u8> {
     let row_bytes = dtype.row_bytes(cols).unwrap();
-    let mut out = vec![0xff; packed_len(rows, row_bytes)];
-    for (tile, out) in bytes.chunks(TILE * row_bytes).zip(out.chunks_mut(TILE * row_bytes)) {
-        pack_tile(Enabled::new(Isa::best()).unwrap(), dtype, tile, row_bytes, out);
+    let mut out = vec![0xff; packed_len((layout, dtype), bytes.len() / row_bytes, row_bytes)];
+    let panel = layout.panel(dtype) * row_bytes;
+    for (rows, out) in bytes.chunks(panel).zip(out.chunks_mut(panel)) {
+        pack_panel(isa, (layout, dtype), rows, row_bytes, out);
     }
     out
+}
+
+/// A matrix `[R, C]`, in tiles.
+fn packed(dtype: DType, bytes: &[u8], cols: usize) -> Vec<u8> {
+    packed_as(Enabled::new(Isa::best()).unwrap(), Layout::Tiles, dtype, bytes, cols)
 }
 
 /// A matrix in every form that products take it in.
 fn forms<'a>(dtype: DType, cols: usize, bytes: &'a [u8], packed: &'a [u8]) -> Vec<Matrix<'a>> {
     let rows = bytes.len() / dtype.row_bytes(cols).unwrap();
-    let packed = Matrix { dtype, cols, bytes: packed, packed: true };
+    let packed = Matrix { dtype, cols, bytes: packed, layout: Layout::Tiles };
     let stays = rows >= TILE && cols.is_multiple_of(32);
-    let in_place = Matrix { bytes, packed: false, ..packed };
+    let in_place = Matrix { bytes, layout: Layout::Rows, ..packed };
     if stays { vec![packed, in_place] } else { vec![packed] }
 }
 
@@ -136,14 +142,14 @@ fn every_type_on_every_instruction_set() {
             // One byte too far: no alignment is to be relied on.
             let mut shifted = vec![0; bytes.len() + 1];
             shifted[1..].copy_from_slice(&bytes);
-            let packed = packed(dtype, &bytes, rows, cols);
+            let packed = packed(dtype, &bytes, cols);
             for tokens in [1, 2, 3, 4, 7, 16, 17, 28] {
                 let x = inputs(tokens, cols, &mut random);
                 let want = plain(&values, &x, cols);
                 let forms = forms(dtype, cols, &shifted[1..], &packed);
                 for (isa, m) in isas().flat_map(|isa| forms.iter().map(move |m| (isa, *m))) {
                     let what =
-                        format!("{dtype} {rows}x{cols}, {tokens} tokens, {}, packed {}", isa.isa(), m.packed);
+                        format!("{dtype} {rows}x{cols}, {tokens} tokens, {}, {:?}", isa.isa(), m.layout);
                     close(&what, &multiply(isa, m, rows, Input::Floats(&x), tokens), &want);
                     if dtype.block_len() > 1 {
                         let q = rounded(isa, &x);
@@ -162,7 +168,7 @@ fn company_changes_nothing() {
     for dtype in DType::ALL {
         let (rows, cols, tokens) = (33, 1280, 135);
         let (bytes, _) = weights(dtype, rows, cols, &mut random);
-        let packed = packed(dtype, &bytes, rows, cols);
+        let packed = packed(dtype, &bytes, cols);
         let matrices = forms(dtype, cols, &bytes, &packed);
         let x = random.floats(tokens * cols);
         for isa in isas().skip_while(|isa| isa.isa() == Isa::Scalar && Isa::best() != Isa::Scalar) {
@@ -206,8 +212,8 @@ fn instruction_sets_agree_to_the_bit() {
     for dtype in DType::ALL {
         let (rows, cols) = (16, 512);
         let (bytes, _) = weights(dtype, rows, cols, &mut random);
-        let packed = packed(dtype, &bytes, rows, cols);
-        let m = Matrix { dtype, cols, bytes: &packed, packed: true };
+        let packed = packed(dtype, &bytes, cols);
+        let m = Matrix { dtype, cols, bytes: &packed, layout: Layout::Tiles };
         // By groups, and by strips in all sizes of blocks.
         for tokens in [1, 20] {
             let x = random.floats(tokens * cols);
@@ -241,5 +247,118 @@ fn rounding_is_that_of_the_plan() {
                 && q.total == q.scale * b.iter().sum::<f32>()
         };
         assert!(rounded(isa, &x).iter().all(sums_match));
+    }
+}
+
+/// Tokens `[T, C]` with so many percent of their values, the rest zeros.
+fn sparse_inputs(tokens: usize, cols: usize, percent: u32, random: &mut Random) -> Vec<f32> {
+    let value = |_| if random.next() % 100 < percent { random.float() } else { 0.0 };
+    (0..tokens * cols).map(value).collect()
+}
+
+/// All that a product with weights in columns is held against.
+fn check_columns(dtype: DType, (rows, cols): (usize, usize), x: &[f32], random: &mut Random) {
+    let tokens = x.len() / cols;
+    let (bytes, values) = weights(dtype, rows, cols, random);
+    let tiles = packed(dtype, &bytes, cols);
+    let tiles = Matrix { dtype, cols, bytes: &tiles, layout: Layout::Tiles };
+    for isa in isas() {
+        let columns = packed_as(isa, Layout::Columns, dtype, &bytes, cols);
+        let columns = Matrix { bytes: &columns, layout: Layout::Columns, ..tiles };
+        let q = rounded(isa, x);
+        let what = format!("{dtype} {rows}x{cols}, {tokens} tokens, {}", isa.isa());
+        let dense = multiply(isa, tiles, rows, Input::Q8(&q), tokens);
+        close(&what, &dense, &plain(&values, &back(&q), cols));
+        let bits = |x: &[f32]| x.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+        let same = |x: Input, how: &str| {
+            let got = multiply(isa, columns, rows, x, tokens);
+            assert!(bits(&got) == bits(&dense), "{what}, {how}");
+            // Any rows, not in order.
+            let mut pieces = vec![f32::NAN; tokens * rows];
+            let cuts = [rows * 5 / 6, rows, rows / 3, rows * 5 / 6, 0, rows / 3];
+            for cut in cuts.chunks(2) {
+                // SAFETY: nobody else has the output.
+                unsafe { columns.multiply(isa, cut[0]..cut[1], x, Out::new(&mut pieces, rows)) };
+            }
+            assert!(bits(&pieces) == bits(&dense), "{what}, {how} in pieces");
+        };
+        same(Input::Q8(&q), "all columns");
+        if tokens <= MOST_ACTIVE {
+            let mut active = Active::default();
+            // What was found before is forgotten.
+            active.find(dtype, &rounded(isa, &vec![1.0; 2 * cols]), cols / 32);
+            active.find(dtype, &q, cols / 32);
+            same(Input::Active(&q, &active), "some columns");
+        }
+    }
+}
+
+#[test]
+fn columns_give_the_same_bits() {
+    let mut random = Random(5);
+    for dtype in DType::ALL {
+        let Some(panel) = panel_of(dtype) else { continue };
+        for rows in [1, 16, panel, panel + 37, 3 * panel - 1] {
+            for blocks in [1, 3] {
+                let cols = if dtype.block_len() == 32 { 32 * 5 * blocks } else { 256 * blocks };
+                for tokens in [1, 2, 3, 4, 5, 17] {
+                    for percent in [0, 10, 50, 90, 100] {
+                        let x = sparse_inputs(tokens, cols, percent, &mut random);
+                        check_columns(dtype, (rows, cols), &x, &mut random);
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn single_columns_give_the_same_bits() {
+    let mut random = Random(6);
+    for dtype in DType::ALL.into_iter().filter(|dtype| panel_of(*dtype).is_some()) {
+        let cols = 256;
+        // Every column of a group alone, in one token or in the last of four; values that round to zero.
+        for c in (0..cols).step_by(7).chain([0, 31, 32, 255]) {
+            for tokens in [1, 4] {
+                let mut x = vec![0.0; tokens * cols];
+                x[(tokens - 1) * cols + c] = -3.5;
+                x[(tokens - 1) * cols + c / 32 * 32 + (c + 1) % 32] = 0.01;
+                check_columns(dtype, (70, cols), &x, &mut random);
+            }
+        }
+        let hard = inputs(6, cols, &mut random);
+        for x in hard.chunks(cols) {
+            check_columns(dtype, (70, cols), x, &mut random);
+        }
+    }
+}
+
+#[test]
+fn only_wanted_columns_are_read() {
+    let mut random = Random(7);
+    for dtype in DType::ALL {
+        let Some(panel) = panel_of(dtype) else { continue };
+        let (rows, cols) = (panel, 512);
+        let (bytes, _) = weights(dtype, rows, cols, &mut random);
+        let x = sparse_inputs(1, cols, 10, &mut random);
+        for isa in isas() {
+            let q = rounded(isa, &x);
+            let mut active = Active::default();
+            active.find(dtype, &q, cols / 32);
+            let mut columns = packed_as(isa, Layout::Columns, dtype, &bytes, cols);
+            let multiply = |bytes: &[u8]| {
+                let m = Matrix { dtype, cols, bytes, layout: Layout::Columns };
+                multiply(isa, m, rows, Input::Active(&q, &active), 1)
+            };
+            let want = multiply(&columns);
+            // Whatever the others are, nothing changes.
+            let (block, row) = (dtype.block_len(), dtype.row_bytes(dtype.block_len()).unwrap());
+            for (c, _) in back(&q).iter().enumerate().filter(|(_, x)| **x == 0.0) {
+                let end = (c / block + 1) * panel * row;
+                let at = end - 64 * (block - c % block);
+                columns[at..at + 64].iter_mut().for_each(|b| *b = random.next() as u8);
+            }
+            assert!(multiply(&columns) == want, "{dtype} {}", isa.isa());
+        }
     }
 }

@@ -95,6 +95,17 @@ impl Simd for Avx2 {
             let index = _mm256_broadcastsi128_si256(_mm_add_epi8(first, _mm_set1_epi8(j as i8)));
             [_mm256_shuffle_epi8(a[0], index), _mm256_shuffle_epi8(a[1], index)]
         }
+        fn turn_bytes(self, v: [V; 4]) -> [V; 4] {
+            let (a, b, c, d) = (v[0], v[1], v[2], v[3]);
+            let (ab, cd) = (each!(_mm256_unpacklo_epi8, a, b), each!(_mm256_unpacklo_epi8, c, d));
+            let (ef, gh) = (each!(_mm256_unpackhi_epi8, a, b), each!(_mm256_unpackhi_epi8, c, d));
+            [
+                each!(_mm256_unpacklo_epi16, ab, cd),
+                each!(_mm256_unpackhi_epi16, ab, cd),
+                each!(_mm256_unpacklo_epi16, ef, gh),
+                each!(_mm256_unpackhi_epi16, ef, gh),
+            ]
+        }
         fn dot(self, acc: V, w: V, x: i32) -> V {
             // Two products of at most 127 * 127 fit the 16-bit sums.
             let (x, one) = (_mm256_set1_epi32(x), _mm256_set1_epi16(1));

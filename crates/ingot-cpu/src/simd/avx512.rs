@@ -50,6 +50,16 @@ impl Simd for Avx512 {
             let index = _mm_add_epi8(first, _mm_set1_epi8(j as i8));
             _mm512_shuffle_epi8(a, _mm512_broadcast_i32x4(index))
         }
+        fn turn_bytes(self, v: [__m512i; 4]) -> [__m512i; 4] {
+            let (ab, cd) = (_mm512_unpacklo_epi8(v[0], v[1]), _mm512_unpacklo_epi8(v[2], v[3]));
+            let (ef, gh) = (_mm512_unpackhi_epi8(v[0], v[1]), _mm512_unpackhi_epi8(v[2], v[3]));
+            [
+                _mm512_unpacklo_epi16(ab, cd),
+                _mm512_unpackhi_epi16(ab, cd),
+                _mm512_unpacklo_epi16(ef, gh),
+                _mm512_unpackhi_epi16(ef, gh),
+            ]
+        }
         fn dot(self, acc: __m512i, w: __m512i, x: i32) -> __m512i {
             _mm512_dpbusd_epi32(acc, w, _mm512_set1_epi32(x))
         }

@@ -94,6 +94,10 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     fn add_where(self, q: Self::V, a: Self::V, mask: Self::V, bit: u8) -> Self::V {
         self.or(q, self.and(self.test(a, mask), self.splat_u8(bit)))
     }
+    /// Bytes of four columns to words of rows: byte `c` of lane `4l + j` of vector `k`
+    /// is byte `16l + 4k + j` of vector `c`. The digits `c`, `k` and `j` change
+    /// places in a ring, so twice more is the way back.
+    fn turn_bytes(self, v: [Self::V; 4]) -> [Self::V; 4];
     /// Byte `j` of each lane, repeated four times.
     fn spread_byte(self, a: Self::V, j: u32) -> Self::V;
     /// Lane `i` is the little-endian word at `offset` of row `i`.
@@ -303,6 +307,39 @@ mod tests {
                 s.store_f(s.to_f(sums), &mut out);
                 out
             })
+        }
+    }
+
+    /// Columns whose bytes name their places, to words and back.
+    struct Turn;
+
+    impl Kernel for Turn {
+        type Output = [[[u8; 64]; 4]; 2];
+        #[inline(always)]
+        fn run<S: Simd>(self, s: S) -> Self::Output {
+            let columns = [0, 1, 2, 3].map(|c: u8| std::array::from_fn(|p| 64 * c + p as u8));
+            let words = s.turn_bytes(columns.map(|c| s.load(&c)));
+            [words, s.turn_bytes(s.turn_bytes(words))].map(|v| {
+                v.map(|v| {
+                    let mut bytes = [0; 64];
+                    s.store(v, &mut bytes);
+                    bytes
+                })
+            })
+        }
+    }
+
+    #[test]
+    fn bytes_turn_in_a_ring() {
+        for isa in Isa::available() {
+            let [words, back] = Enabled::new(isa).unwrap().run(Turn);
+            for k in 0..4 {
+                for p in 0..64 {
+                    let (l, j, c) = (p / 16, p / 4 % 4, p % 4);
+                    assert_eq!(usize::from(words[k][p]), 64 * c + 16 * l + 4 * k + j, "{isa}");
+                    assert_eq!(usize::from(back[k][p]), 64 * k + p, "{isa}");
+                }
+            }
         }
     }
 

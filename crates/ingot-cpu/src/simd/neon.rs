@@ -187,6 +187,20 @@ impl<const LEVEL: u8> Simd for Neon<LEVEL> {
             let index = vaddq_u8(vld1q_u8(FIRST.as_ptr()), vdupq_n_u8(j as u8));
             a.map(|a| s32s(vqtbl1q_u8(u8s(a), index)))
         }
+        fn turn_bytes(self, v: [V; 4]) -> [V; 4] {
+            let mut words = v;
+            for l in 0..4 {
+                let [a, b, c, d] = [u8s(v[0][l]), u8s(v[1][l]), u8s(v[2][l]), u8s(v[3][l])];
+                let pairs = |v| vreinterpretq_u16_u8(v);
+                let (ab, cd) = (pairs(vzip1q_u8(a, b)), pairs(vzip1q_u8(c, d)));
+                let (ef, gh) = (pairs(vzip2q_u8(a, b)), pairs(vzip2q_u8(c, d)));
+                words[0][l] = vreinterpretq_s32_u16(vzip1q_u16(ab, cd));
+                words[1][l] = vreinterpretq_s32_u16(vzip2q_u16(ab, cd));
+                words[2][l] = vreinterpretq_s32_u16(vzip1q_u16(ef, gh));
+                words[3][l] = vreinterpretq_s32_u16(vzip2q_u16(ef, gh));
+            }
+            words
+        }
         fn dot(self, acc: V, w: V, x: i32) -> V {
             let x = vdupq_n_s32(x);
             [

@@ -94,6 +94,11 @@ impl Simd for Scalar {
         a.map(|x| i32::from_le_bytes([bytes(x)[j as usize]; 4]))
     }
     #[inline(always)]
+    fn turn_bytes(self, v: [V; 4]) -> [V; 4] {
+        let lane = |k, i| i32::from_le_bytes(from_fn(|c| bytes(v[c][i / 4 * 4 + k])[i % 4]));
+        from_fn(|k| from_fn(|i| lane(k, i)))
+    }
+    #[inline(always)]
     unsafe fn gather(self, rows: Rows, offset: usize) -> V {
         // SAFETY: the caller promises four bytes; they may be unaligned.
         from_fn(|i| i32::from_le(unsafe { rows.at(i, offset).cast::<i32>().read_unaligned() }))
