@@ -344,6 +344,29 @@ fn logits(cpu: &mut CpuExecutor, pieces: &[usize], company: bool) -> Vec<f32> {
     all
 }
 
+/// Weights are used in place at first, and packed by and by.
+#[test]
+fn results_do_not_depend_on_when_weights_are_packed() {
+    for (name, build) in MODELS {
+        for round in 0..20 {
+            let options = CpuOptions { threads: Some(2), ..CpuOptions::default() };
+            let (plan, weights) = build(Precision::Q8, DType::Q4_0);
+            let mut cpu = CpuExecutor::open(plan, weights, &options).unwrap();
+            cpu.reserve(8, 4).unwrap();
+            // Some rounds end while nothing is packed yet, and one waits for all.
+            if round == 19 {
+                cpu.settle(&mut |done, all| assert!(done <= all && all > 0));
+            }
+            if round % 4 == 0 {
+                continue;
+            }
+            let got = logits(&mut cpu, &[3, 5, 1], false);
+            let want = logits(&mut executor(build, Precision::Q8, DType::Q4_0, options), &[9], false);
+            assert!(got == want, "{name}, round {round}");
+        }
+    }
+}
+
 #[test]
 fn results_do_not_depend_on_how_a_prompt_is_cut_or_weights_are_kept() {
     for (name, build) in MODELS {

@@ -68,7 +68,7 @@ impl Setup {
     }
 
     /// An executor for `plan`; `weights` are the tensors it declares, in order.
-    /// `progress` is told how many bytes of how many are on the device.
+    /// `progress` is told how many bytes of how many are on the GPU.
     ///
     /// # Errors
     /// If the device cannot run this plan.
@@ -90,7 +90,7 @@ impl Setup {
                 let bytes: u64 = weights.iter().map(|w| w.data().len() as u64).sum();
                 let pack = bytes < available_memory() && weights.iter().all(|w| w.data().is_mapped());
                 let options = CpuOptions { threads, cache_type, pack, ..CpuOptions::default() };
-                Ok(Machine::Cpu(Box::new(CpuExecutor::open(plan, weights, &options, progress)?)))
+                Ok(Machine::Cpu(Box::new(CpuExecutor::open(plan, weights, &options)?)))
             }
             ExecutorKind::Gpu(device) => {
                 let options = GpuOptions { cache: self.cache, exact: self.exact };
@@ -118,6 +118,14 @@ impl Machine {
             Self::Cpu(cpu) => cpu.as_mut(),
             Self::Reference(reference) => reference.as_mut(),
             Self::Gpu(gpu) => gpu.as_mut(),
+        }
+    }
+
+    /// Waits for what goes on after opening, so that all steps take the same time.
+    /// `progress` is told how many bytes of how many are done.
+    pub fn settle(&mut self, progress: &mut dyn FnMut(u64, u64)) {
+        if let Self::Cpu(cpu) = self {
+            cpu.settle(progress);
         }
     }
 

@@ -59,7 +59,9 @@ impl Bare {
         let memory = Memory::of(&model.plan, setup.cache());
         let progress = Progress::new("opening the model", 0);
         let (plan, weights) = (model.plan.clone(), model.weights.clone());
-        let machine = setup.open(plan, weights, &mut |done, all| progress.set_bytes(done, all))?;
+        let mut progressed = |done, all| progress.set_bytes(done, all);
+        let mut machine = setup.open(plan, weights, &mut progressed)?;
+        machine.settle(&mut progressed);
         Ok(Self {
             info: model.info,
             plan: model.plan,

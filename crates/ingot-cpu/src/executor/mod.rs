@@ -1,7 +1,7 @@
 //! Runs plans on the CPU.
 //!
-//! Matrices are packed when a model is opened, or used where they lie, usually in
-//! the mapped file; vectors (norms, biases, mixes) are kept in f32 as well. Buffers share memory as the
+//! Matrices are packed once a model is open, and until then used where they lie,
+//! usually in the mapped file; vectors (norms, biases, mixes) are kept in f32 as well. Buffers share memory as the
 //! plan's layout says and are allocated when a step is larger than all before.
 //! Ops run one after the other, each split over the threads where it is worth
 //! more than waking them.
@@ -53,6 +53,8 @@ impl Default for CpuOptions {
 /// The CPU executor.
 pub struct CpuExecutor {
     plan: Arc<Plan>,
+    /// No step has run yet.
+    first: bool,
     weights: Weights,
     machine: Machine,
     workspace: Workspace,
@@ -99,7 +101,6 @@ impl Weights {
         tensors: Vec<Tensor>,
         machine: (Enabled, &Pool),
         pack: bool,
-        progress: &mut dyn FnMut(u64, u64),
     ) -> Result<Self, ExecError> {
         let vectors = tensors
             .iter()
@@ -126,7 +127,7 @@ impl Weights {
             let columns = pack && sparse[i] && panels >= machine.1.workers();
             Some(if columns { Layout::Columns } else { Layout::Tiles })
         };
-        let matrices = Matrices::pack(machine, &tensors, chosen, progress)?;
+        let matrices = Matrices::pack(machine.0, &tensors, chosen)?;
         Ok(Self { vectors, matrices, tensors })
     }
 
@@ -181,23 +182,20 @@ impl CpuExecutor {
     /// # Panics
     /// If a tensor does not match its declaration.
     pub fn new(plan: Arc<Plan>, weights: Vec<Tensor>, options: &CpuOptions) -> Result<Self, ExecError> {
-        Self::open(plan, weights, options, &mut |_, _| {})
+        let mut executor = Self::open(plan, weights, options)?;
+        executor.settle(&mut |_, _| {});
+        Ok(executor)
     }
 
-    /// Like [`CpuExecutor::new`]; `progress` is told how many bytes of how many
-    /// have been packed.
+    /// Like [`CpuExecutor::new`], but can be used at once: weights are packed by a
+    /// thread of its own while the first steps run.
     ///
     /// # Errors
     /// As there, or if there is no memory.
     ///
     /// # Panics
     /// As there.
-    pub fn open(
-        plan: Arc<Plan>,
-        weights: Vec<Tensor>,
-        options: &CpuOptions,
-        progress: &mut dyn FnMut(u64, u64),
-    ) -> Result<Self, ExecError> {
+    pub fn open(plan: Arc<Plan>, weights: Vec<Tensor>, options: &CpuOptions) -> Result<Self, ExecError> {
         plan.check_weights(&weights);
         let isa = match options.isa {
             Some(isa) => isa,
@@ -213,13 +211,20 @@ impl CpuExecutor {
             workspace,
             pages: Pages::new(options.cache_type, &plan)?,
             slots: Vec::new(),
-            weights: Weights::new(&plan, weights, (isa, &pool), options.pack, progress)?,
+            weights: Weights::new(&plan, weights, (isa, &pool), options.pack)?,
             machine: Machine { isa, pool },
             linear: linear::Scratch::default(),
             experts: experts::Scratch::default(),
             rotations: rotations::Rotations::new(&plan),
+            first: true,
             plan,
         })
+    }
+
+    /// Waits until all weights are packed, and helps; from then on steps take the same
+    /// time. `progress` is told how many bytes of how many are.
+    pub fn settle(&mut self, progress: &mut dyn FnMut(u64, u64)) {
+        self.weights.matrices.settle(&self.machine.pool, progress);
     }
 
     /// The instruction set in use.
@@ -294,13 +299,21 @@ impl Executor for CpuExecutor {
         self.workspace.resize(step)?;
         self.rotations.turn_to(step, &self.machine);
         let (plan, work) = (Arc::clone(&self.plan), Arc::clone(&self.work));
+        let first = std::mem::take(&mut self.first);
+        if first {
+            self.weights.matrices.hold(true);
+        }
         for work in &*work {
+            self.weights.matrices.admit();
             match work {
                 Work::Ops(ops) => self.ops(&plan.ops()[ops.clone()], step),
                 Work::Linears(stages) => stages.iter().for_each(|stage| self.linears(stage)),
                 Work::Shift(shift) => self.shift(shift, step),
                 Work::Mix(mix) => self.mix(mix, step),
             }
+        }
+        if first {
+            self.weights.matrices.hold(false);
         }
         self.workspace.give(plan.logits(), logits);
         Ok(())
