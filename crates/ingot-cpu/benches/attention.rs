@@ -1,7 +1,8 @@
 //! Speed of attention alone: a plan of nothing but layers of it, over contexts
 //! of several lengths, as prompts and as single tokens.
 //!
-//! `cargo bench -p ingot-cpu --bench attention -- [threads] [f16|f32|q8_0] [rounds=N] [heads=N] [head=N] [prompts|tokens]`
+//! `cargo bench -p ingot-cpu --bench attention -- [threads] [f16|f32|q8_0] [rounds=N]
+//! [heads=N] [head=N] [prompts|tokens]`
 //!
 //! `heads` and `head` pick the shapes with so many heads, and heads of that size.
 //! Of prompts the best of the rounds is shown: microseconds of one layer and GFLOP/s

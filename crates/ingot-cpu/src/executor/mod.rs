@@ -1,8 +1,9 @@
 //! Runs plans on the CPU.
 //!
 //! Matrices are packed once a model is open, and until then used where they lie,
-//! usually in the mapped file; vectors (norms, biases, mixes) are kept in f32 as well. Buffers share memory as the
-//! plan's layout says and are allocated when a step is larger than all before.
+//! usually in the mapped file; vectors (norms, biases, mixes) are kept in f32 as
+//! well. Buffers share memory as the plan's layout says and are allocated when a
+//! step is larger than all before.
 //! Ops run one after the other, each split over the threads where it is worth
 //! more than waking them.
 
@@ -92,7 +93,8 @@ struct Weights {
     matrices: Matrices,
 }
 
-/// Tensors with one dimension, and others up to this many values, are also kept in f32.
+/// Tensors with one dimension, and others up to this many values that are not
+/// multiplied, are also kept in f32.
 const SMALL: usize = 1 << 16;
 
 impl Weights {
@@ -102,10 +104,6 @@ impl Weights {
         machine: (Enabled, &Pool),
         pack: bool,
     ) -> Result<Self, ExecError> {
-        let vectors = tensors
-            .iter()
-            .map(|t| if t.shape().len() == 1 || t.len() <= SMALL { values(t) } else { Vec::new() })
-            .collect();
         let mut multiplied = vec![false; tensors.len()];
         for op in plan.ops() {
             match op {
@@ -116,6 +114,10 @@ impl Weights {
                 _ => {}
             }
         }
+        let is_vector =
+            |i: usize| tensors[i].shape().len() == 1 || tensors[i].len() <= SMALL && !multiplied[i];
+        let vectors =
+            (0..tensors.len()).map(|i| if is_vector(i) { values(&tensors[i]) } else { Vec::new() }).collect();
         let sparse = sparse(plan);
         let chosen = |i: usize| {
             if !multiplied[i] || !pack && Matrices::can_stay(&tensors[i]) {
@@ -145,7 +147,8 @@ impl Weights {
     }
 }
 
-/// Whether each weight is only multiplied with rounded squares of a ReLU, which are zero more often than not.
+/// Whether each weight is only multiplied with rounded squares of a ReLU, which are
+/// zero more often than not.
 fn sparse(plan: &Plan) -> Vec<bool> {
     let mut squared = vec![false; plan.buffers().len()];
     let mut sparse = vec![true; plan.weights().len()];

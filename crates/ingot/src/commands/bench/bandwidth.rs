@@ -5,9 +5,8 @@
 //! Looking up addresses costs something as well, in virtual machines most, and
 //! less with huge pages; a file that is mapped has small ones. So both kinds are
 //! measured, in alternation. The loop is plain: one by hand with 512-bit loads and
-//! prefetches reads as fast (within the noise of 5 %). The clock is that of a
-//! thread that reads: one that only waits is woken late, and then everything
-//! seems faster than it is.
+//! prefetches reads 2 to 4 % more. The clock is that of a thread that reads: one
+//! that only waits is woken late, and then everything seems faster than it is.
 
 use ingot_cpu::Pool;
 use memmap2::{Advice, MmapMut};
