@@ -1,8 +1,8 @@
 //! Products of a few tokens whose values are mostly zero with matrices laid out in
 //! [columns](super::columns): only the columns that meet something else than zero are read.
 //!
-//! Columns of a group that are wanted come four at a time, and the sum of a group's products is exact,
-//! so results are those of all other ways to the last bit.
+//! Columns of a group that are wanted come four at a time, and the sum of a group's
+//! products is exact, so results are those of all other ways to the last bit.
 
 use super::columns::{CHUNK, Columns, LINE, panel_rows};
 use super::group::{beginning, dot, scale_and_add};
@@ -41,7 +41,8 @@ pub(crate) const MOST: usize = SIZES[SIZES.len() - 1];
 const AHEAD: usize = 32;
 
 impl Active {
-    /// Finds the columns of a type's matrices that rounded tokens `[T, C / 32]` want, at most [`MOST`].
+    /// Finds the columns of a type's matrices that rounded tokens `[T, C / 32]`, at
+    /// most [`MOST`], want.
     pub(crate) fn find(&mut self, dtype: DType, x: &[Q8], groups: usize) {
         let place: fn(usize) -> usize =
             with_columns!(dtype, B => place::<B>, unreachable!("{dtype} has no columns"));

@@ -139,7 +139,8 @@ impl<B: Columnar> Kernel for Panel<'_, B> {
                     let mut sink =
                         Accumulate::<S, B, N> { s, x, sums, ahead: tile.first(), block: PhantomData };
                     for block in 0..blocks.len() {
-                        // SAFETY: the tile has been made of these blocks, and the activations have their groups.
+                        // SAFETY: the tile has been made of these blocks, and the activations
+                        // have their groups.
                         unsafe { B::unpack(s, tile.advance(block * B::BYTES), &mut sink) };
                     }
                     for n in 0..N {

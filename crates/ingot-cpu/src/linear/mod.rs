@@ -65,7 +65,8 @@ pub(crate) enum Layout {
     Rows,
     /// Packed: sixteen rows are a run of memory.
     Tiles,
-    /// Packed: a column of a [panel](panel_of) is a run of memory. Products take rounded activations.
+    /// Packed: a column of a [panel](panel_of) is a run of memory. Products take
+    /// rounded activations.
     Columns,
 }
 
