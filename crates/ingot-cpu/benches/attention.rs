@@ -12,7 +12,7 @@
 //! threads: shown are the median and the best, GB/s of keys and values at the
 //! median, GB/s of reading, and the median quotient of neighbors.
 
-use ingot_cpu::{CpuExecutor, CpuOptions};
+use ingot_cpu::{CpuExecutor, CpuOptions, Reader};
 use ingot_format::{DType, Tensor};
 use ingot_plan::{Buf, Executor, PAGE, PlanBuilder, Precision, Step, WeightId};
 use std::sync::Arc;
@@ -156,13 +156,14 @@ fn tokens_alone(shape: &Shape, options: &CpuOptions, rounds: usize) {
     for (rows, past) in TOKENS_ALONE {
         let step = Step::single(&[0], past, 0, &pages[..(past + rows).div_ceil(PAGE)]);
         let [_, bytes] = cost(shape, (rows, past), options);
-        let memory = plain_memory((layers * bytes) as usize);
+        let reader = Reader::new(cpu.threads(), (layers * bytes) as usize, cfg!(target_os = "linux"))
+            .expect("as much memory again");
         let (mut attention, mut reading) = (Vec::new(), Vec::new());
         for _ in 0..8 * rounds {
             let start = Instant::now();
             cpu.run(&step, &mut out).expect("a valid step");
             attention.push(start.elapsed().as_secs_f64() / layers);
-            reading.push(read(&memory, cpu.threads()) / layers);
+            reading.push(bytes / reader.rate());
         }
         let mut quotients: Vec<f64> = reading.iter().zip(&attention).map(|(r, a)| r / a).collect();
         let [a, r, q] = [&mut attention, &mut reading, &mut quotients].map(|x| {
@@ -178,35 +179,4 @@ fn tokens_alone(shape: &Shape, options: &CpuOptions, rounds: usize) {
             bytes / r / 1e9
         );
     }
-}
-
-/// Memory in huge pages, if there are any.
-fn plain_memory(bytes: usize) -> Vec<u64> {
-    let mut memory: Vec<u64> = Vec::with_capacity(bytes / 8);
-    // SAFETY: the memory is ours; a hint, whose failure changes nothing.
-    #[cfg(target_os = "linux")]
-    unsafe {
-        let start = memory.as_mut_ptr().cast::<u8>();
-        let start = start.wrapping_add(start.align_offset(4096));
-        libc::madvise(start.cast(), bytes.saturating_sub(4096), libc::MADV_HUGEPAGE);
-    }
-    memory.resize(bytes / 8, 1);
-    memory
-}
-
-/// Seconds that threads take to read this.
-fn read(memory: &[u64], threads: usize) -> f64 {
-    let sum = |part: &[u64]| part.iter().fold(0, |sum: u64, x| sum.wrapping_add(*x));
-    let mut parts = memory.chunks(memory.len().div_ceil(threads).max(1));
-    let first = parts.next().unwrap_or(&[]);
-    std::thread::scope(|scope| {
-        let start = Instant::now();
-        let others: Vec<_> = parts.map(|part| scope.spawn(move || sum(part))).collect();
-        let mut total = sum(first);
-        for other in others {
-            total = total.wrapping_add(other.join().expect("no panic"));
-        }
-        assert_eq!(total, memory.len() as u64);
-        start.elapsed().as_secs_f64()
-    })
 }

@@ -1,14 +1,14 @@
 //! Speed of matrix products by weight type: bytes of weights a second with one
-//! token, operations a second with many.
+//! token, and the share of only reading as many that is, in turns (medians);
+//! operations a second with many tokens, the best of several runs.
 //!
 //! `cargo bench -p ingot-cpu --bench linear -- [threads] [type]`; `INGOT_CPU`
-//! chooses the instruction set. Best of several runs, to keep other programs
-//! out of the figures.
+//! chooses the instruction set.
 //!
-//! With `sparse`, time of products whose inputs are squares of a ReLU that leaves so many
-//! percent of them, relative to inputs of which nothing is known, in alternation.
+//! With `sparse`, time of products whose inputs are squares of a ReLU that leaves so
+//! many percent of them, relative to inputs of which nothing is known, in alternation.
 
-use ingot_cpu::{CpuExecutor, CpuOptions};
+use ingot_cpu::{CpuExecutor, CpuOptions, Pool, Reader};
 use ingot_format::{DType, Tensor};
 use ingot_plan::ops::Activation;
 use ingot_plan::{Executor, PlanBuilder, Precision, Projection, Step};
@@ -18,14 +18,22 @@ use std::time::Instant;
 const COLS: usize = 2048;
 /// More than caches hold.
 const DECODE_BYTES: usize = 128 << 20;
+/// Whether memory is read from huge pages.
+const HUGE: bool = cfg!(target_os = "linux");
 const PREFILL_ROWS: usize = 2048;
 const PREFILL_TOKENS: usize = 512;
 
 /// Products of a step, so that the rest of it matters little.
 const PRODUCTS: usize = 8;
 
-/// Seconds of the best run of a product with `rows` rows and `tokens` tokens.
-fn seconds(dtype: DType, rows: usize, tokens: usize, threads: Option<usize>) -> f64 {
+/// Seconds that a product with `rows` rows and `tokens` tokens takes, in several runs;
+/// `before` each of them something else is done.
+fn seconds(
+    dtype: DType,
+    (rows, tokens): (usize, usize),
+    threads: Option<usize>,
+    mut before: impl FnMut(),
+) -> Vec<f64> {
     let row: Vec<f32> = (0..COLS).map(|c| (c as f32 * 0.7).sin()).collect();
     let mut row_bytes = vec![0; dtype.row_bytes(COLS).expect("whole blocks")];
     dtype.quantize(&row, &mut row_bytes);
@@ -50,9 +58,17 @@ fn seconds(dtype: DType, rows: usize, tokens: usize, threads: Option<usize>) -> 
         cpu.run(&step, &mut out).expect("a valid step");
         start.elapsed().as_secs_f64()
     };
-    let first = run();
-    let runs = (0.5 / first).clamp(3.0, 50.0) as usize;
-    (0..runs).map(|_| run()).fold(first, f64::min) / PRODUCTS as f64
+    let runs = (0.5 / run()).clamp(5.0, 50.0) as usize;
+    let mut turn = || {
+        before();
+        run() / PRODUCTS as f64
+    };
+    (0..runs).map(|_| turn()).collect()
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
 }
 
 /// Percent of the inputs that are not zero, one for each token of the table.
@@ -132,13 +148,19 @@ fn main() {
         let types = [DType::Q8_0, DType::Q4_0, DType::Q4_K];
         return types.into_iter().filter(chosen).for_each(|dtype| sparse(dtype, threads));
     }
-    println!("type     decode GB/s   prefill GOP/s ({PREFILL_TOKENS} tokens)");
+    println!("type     decode GB/s   of reading   prefill GOP/s ({PREFILL_TOKENS} tokens)");
+    let reader = Reader::new(threads.unwrap_or_else(Pool::default_threads), DECODE_BYTES, HUGE);
+    let reader = reader.expect("memory to read");
     for dtype in DType::ALL.into_iter().filter(chosen) {
         let row_bytes = dtype.row_bytes(COLS).expect("whole blocks");
         let rows = DECODE_BYTES / row_bytes;
-        let decode = (rows * row_bytes) as f64 / seconds(dtype, rows, 1, threads) / 1e9;
+        let mut reading = Vec::new();
+        let times = seconds(dtype, (rows, 1), threads, || reading.push(reader.rate()));
+        let rates: Vec<f64> = times.iter().map(|time| (rows * row_bytes) as f64 / time).collect();
+        let share = median(rates.iter().zip(&reading).map(|(product, read)| product / read).collect());
+        let times = seconds(dtype, (PREFILL_ROWS, PREFILL_TOKENS), threads, || {});
         let operations = 2.0 * (PREFILL_ROWS * COLS * PREFILL_TOKENS) as f64;
-        let prefill = operations / seconds(dtype, PREFILL_ROWS, PREFILL_TOKENS, threads) / 1e9;
-        println!("{dtype:8} {decode:11.2} {prefill:15.1}");
+        let prefill = operations / times.into_iter().fold(f64::INFINITY, f64::min) / 1e9;
+        println!("{dtype:8} {:11.2} {:10.1} % {prefill:15.1}", median(rates) / 1e9, 100.0 * share);
     }
 }

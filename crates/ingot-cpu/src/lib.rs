@@ -6,6 +6,7 @@
 //! * `blocks` says where the bits of each quantized type are, `linear` what is
 //!   done with them.
 //! * [`CpuExecutor`] runs a plan with them on the threads of a [`Pool`].
+//! * [`Reader`] measures what the memory can do.
 //!
 //! Results do not depend on the number of threads, on what else is in the step,
 //! or on how a prompt is cut into steps.
@@ -20,6 +21,7 @@ mod linear;
 mod packed;
 mod pool;
 mod q8;
+mod reader;
 mod rwkv;
 mod shared;
 mod simd;
@@ -28,3 +30,4 @@ mod vector;
 pub use executor::{CpuExecutor, CpuOptions};
 pub use isa::Isa;
 pub use pool::Pool;
+pub use reader::Reader;

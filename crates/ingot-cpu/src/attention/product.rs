@@ -107,42 +107,10 @@ pub(super) fn multiply_few<S: Simd, B: Right>(
     inner: Range<usize>,
 ) {
     match rows.len() {
-        1 => strips_few::<S, B, 1>(s, a, b, c, rows, inner),
-        2 => strips_few::<S, B, 2>(s, a, b, c, rows, inner),
-        3 | 4 => strips_few::<S, B, 4>(s, a, b, c, rows, inner),
-        _ => strips_few::<S, B, FEW>(s, a, b, c, rows, inner),
-    }
-}
-
-/// As [`strips`], with one size of tile beside the smallest.
-#[inline(always)]
-fn strips_few<S: Simd, B: Right, const Q: usize>(
-    s: S,
-    a: Left<'_>,
-    b: B,
-    c: &mut Sums<'_>,
-    rows: Range<usize>,
-    inner: Range<usize>,
-) {
-    let ([_, vectors], mut at) = (b.shape(), 0);
-    if S::REGISTERS >= 32 && Q <= 4 {
-        while vectors - at >= 4 {
-            tile::<S, B, Q, 4>(s, a, b, c, rows.clone(), inner.clone(), at);
-            at += 4;
-        }
-    }
-    if S::REGISTERS >= 32 && Q > 4 {
-        while vectors - at >= 2 {
-            tile::<S, B, Q, 2>(s, a, b, c, rows.clone(), inner.clone(), at);
-            at += 2;
-        }
-    }
-    if S::REGISTERS >= 32 && (B::MULTIPLE >= 4 || Q > 4 && B::MULTIPLE >= 2) {
-        return;
-    }
-    while at < vectors {
-        tile::<S, B, Q, 1>(s, a, b, c, rows.clone(), inner.clone(), at);
-        at += 1;
+        1 => strips::<S, B, 1>(s, a, b, c, rows, inner),
+        2 => strips::<S, B, 2>(s, a, b, c, rows, inner),
+        3 | 4 => strips::<S, B, 4>(s, a, b, c, rows, inner),
+        _ => strips::<S, B, FEW>(s, a, b, c, rows, inner),
     }
 }
 
@@ -163,39 +131,46 @@ pub(super) fn multiply<S: Simd>(
         let rows = first..rows.start + rows.len() * (tile + 1) / tiles;
         let inner = inner.clone();
         match rows.len() {
-            1 => strips::<S, 1>(s, a, b, c, rows, inner),
-            2 => strips::<S, 2>(s, a, b, c, rows, inner),
-            3 => strips::<S, 3>(s, a, b, c, rows, inner),
-            4 => strips::<S, 4>(s, a, b, c, rows, inner),
-            5 => strips::<S, 5>(s, a, b, c, rows, inner),
-            _ => strips::<S, ROWS>(s, a, b, c, rows, inner),
+            1 => strips::<S, _, 1>(s, a, b, c, rows, inner),
+            2 => strips::<S, _, 2>(s, a, b, c, rows, inner),
+            3 => strips::<S, _, 3>(s, a, b, c, rows, inner),
+            4 => strips::<S, _, 4>(s, a, b, c, rows, inner),
+            5 => strips::<S, _, 5>(s, a, b, c, rows, inner),
+            _ => strips::<S, _, ROWS>(s, a, b, c, rows, inner),
         }
     }
 }
 
+/// At most `Q` rows: as many vectors at a time as fit the registers, the rest one by one.
 #[inline(always)]
-fn strips<S: Simd, const Q: usize>(
+fn strips<S: Simd, B: Right, const Q: usize>(
     s: S,
     a: Left<'_>,
-    b: Wide<'_>,
+    b: B,
     c: &mut Sums<'_>,
     rows: Range<usize>,
     inner: Range<usize>,
 ) {
-    let mut at = 0;
-    let [_, vectors] = b.shape();
-    while at < vectors {
-        let left = vectors - at;
-        if S::REGISTERS >= 32 && left >= 4 {
-            tile::<S, Wide<'_>, Q, 4>(s, a, b, c, rows.clone(), inner.clone(), at);
+    let ([_, vectors], mut at) = (b.shape(), 0);
+    if S::REGISTERS >= 32 && Q <= ROWS {
+        while vectors - at >= 4 {
+            tile::<S, B, Q, 4>(s, a, b, c, rows.clone(), inner.clone(), at);
             at += 4;
-        } else if S::REGISTERS >= 32 && left >= 2 {
-            tile::<S, Wide<'_>, Q, 2>(s, a, b, c, rows.clone(), inner.clone(), at);
-            at += 2;
-        } else {
-            tile::<S, Wide<'_>, Q, 1>(s, a, b, c, rows.clone(), inner.clone(), at);
-            at += 1;
         }
+    }
+    if S::REGISTERS >= 32 && Q > ROWS {
+        while vectors - at >= 2 {
+            tile::<S, B, Q, 2>(s, a, b, c, rows.clone(), inner.clone(), at);
+            at += 2;
+        }
+    }
+    // No code for what cannot be left.
+    if S::REGISTERS >= 32 && B::MULTIPLE >= if Q <= ROWS { 4 } else { 2 } {
+        return;
+    }
+    while at < vectors {
+        tile::<S, B, Q, 1>(s, a, b, c, rows.clone(), inner.clone(), at);
+        at += 1;
     }
 }
 

@@ -85,9 +85,10 @@ pub(super) fn columns<B: Columnar>(product: Product, x: &[Q8]) {
         product.isa.run(Panel::<B> { panel, x, groups, kept: &mut kept, block: PhantomData });
         for (k, sums) in kept.sums[..rows / TILE].iter().enumerate() {
             let row = p * rows + k * TILE;
-            for (t, sums) in
-                sums[..x.len() / groups].iter().enumerate().filter(|_| product.rows.contains(&row))
-            {
+            if !product.rows.contains(&row) {
+                continue;
+            }
+            for (t, sums) in sums[..x.len() / groups].iter().enumerate() {
                 // SAFETY: nobody else uses the columns, as whoever made the product promised.
                 *unsafe { product.out.block(t, row) } = *sums;
             }

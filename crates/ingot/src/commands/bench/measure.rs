@@ -1,7 +1,7 @@
 //! Running the same steps again and again, with a clock.
 
 use super::Submitted;
-use super::bandwidth::{Bandwidth, Reader};
+use super::bandwidth::{Bandwidth, Buffers};
 use super::profile::{self, Kernel};
 use crate::bare::{self, Bare};
 use crate::failure::Result;
@@ -120,14 +120,14 @@ impl Bench {
     }
 
     /// Writes tokens of one sequence and reads memory, in turns.
-    pub fn turns(&mut self, tokens: usize, reader: &Reader) -> Result<Vec<Turn>> {
+    pub fn turns(&mut self, tokens: usize, buffers: &Buffers) -> Result<Vec<Turn>> {
         let tokens = tokens.min(TURN_TOKENS);
         let start = Instant::now();
         let mut turns = Vec::new();
         while turns.is_empty() || turns.len() < TURNS && start.elapsed() < TURNS_TIME {
             // The first of them does not count.
             let (times, _) = self.rounds(1, |bench, _| bench.decode(tokens, 1, Drawn::Host))?;
-            turns.push(Turn { rate: units::rate(tokens, times[0]), read: reader.read() });
+            turns.push(Turn { rate: units::rate(tokens, times[0]), read: buffers.read() });
         }
         Ok(turns)
     }

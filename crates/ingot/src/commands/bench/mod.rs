@@ -12,7 +12,7 @@ use crate::device;
 use crate::failure::{Failure, Result};
 use crate::models::Place;
 use crate::stats;
-use bandwidth::Reader;
+use bandwidth::Buffers;
 use ingot::{DeviceKind, ExecutorKind, buffer_bytes};
 use ingot_engine::Machine;
 use measure::{Bench, Writing};
@@ -115,8 +115,8 @@ fn measure(args: &BenchArgs, bare: Bare, name: String, load: Duration) -> Result
     });
     // Last, because its buffers are resident as well.
     let large = tokens > 0 && bare.memory.weights > CACHED;
-    let turns = match threads.filter(|_| large).and_then(Reader::new) {
-        Some(reader) => bench.turns(tokens, &reader)?,
+    let turns = match threads.filter(|_| large).and_then(Buffers::new) {
+        Some(buffers) => bench.turns(tokens, &buffers)?,
         None => Vec::new(),
     };
     let bare = bench.bare();
