@@ -3,7 +3,7 @@
 //! A [`Model`] is a file, its tokenizer and an executor with the memory of all
 //! sequences. A [`Session`] is one sequence: the tokens it has seen and the
 //! pages and slot that hold what the model made of them. [`Session::generate`]
-//! turns logits into a stream of text.
+//! turns logits into a stream of text. A [`Scheduler`] does so for many at once.
 
 mod draw;
 mod error;
@@ -17,8 +17,10 @@ pub mod rng;
 mod runtime;
 pub mod sampler;
 mod saved;
+pub mod scheduler;
 mod session;
 pub mod stop;
+mod text;
 
 pub use error::{Error, Result};
 pub use generate::{Finish, Generation, Piece, Request};
@@ -27,4 +29,5 @@ pub use memory::{Memory, available_memory, buffer_bytes};
 pub use model::Model;
 pub use options::{CacheType, ExecutorKind, Options};
 pub use sampler::{Mirostat, Sampler, SamplerOptions};
+pub use scheduler::Scheduler;
 pub use session::Session;
