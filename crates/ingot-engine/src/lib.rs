@@ -5,6 +5,7 @@
 //! pages and slot that hold what the model made of them. [`Session::generate`]
 //! turns logits into a stream of text. A [`Scheduler`] does so for many at once.
 
+mod chat;
 mod draw;
 mod error;
 mod fingerprint;
@@ -22,6 +23,7 @@ mod session;
 pub mod stop;
 mod text;
 
+pub use chat::Prompt;
 pub use error::{Error, Result};
 pub use generate::{Finish, Generation, Piece, Request};
 pub use machine::{Machine, Setup};

@@ -127,9 +127,8 @@ fn company_changes_nothing() {
         let model = open(name, ExecutorKind::Cpu);
         let scheduler = Scheduler::start(model.clone(), Limits::default());
         let prompts = prompts();
-        let readers: Vec<_> = (0..16)
-            .map(|i| submit(&scheduler, &prompts[i % prompts.len()], &[i as u64], 20 + i))
-            .collect();
+        let readers: Vec<_> =
+            (0..16).map(|i| submit(&scheduler, &prompts[i % prompts.len()], &[i as u64], 20 + i)).collect();
         for (i, reader) in readers.iter().enumerate() {
             let text = reader.finish(1).remove(0);
             let expected = alone(&model, &prompts[i % prompts.len()], i as u64, 20 + i);
@@ -253,8 +252,7 @@ fn who_leaves_is_let_go_and_who_pauses_is_waited_for() {
 #[test]
 fn who_does_not_read_at_all_is_given_up() {
     let model = open("rwkv7-s-q4_0", ExecutorKind::Cpu);
-    let scheduler =
-        Scheduler::start(model, Limits { stall: Duration::from_millis(20), ..Limits::default() });
+    let scheduler = Scheduler::start(model, Limits { stall: Duration::from_millis(20), ..Limits::default() });
     let reader = submit(&scheduler, &tokens(8, 20), &[1], 40);
     reader.appetite.store(3, Ordering::SeqCst);
     wait_for(|| scheduler.stats().steps > 0 && scheduler.stats().running == 0);
