@@ -151,6 +151,14 @@ impl Plan {
             logits: head.x,
         })
     }
+    /// How many tokens it can be given: the rows of its embedding table.
+    pub(crate) fn embedded_tokens(&self) -> usize {
+        let tables = self.ops.iter().filter_map(|op| match op {
+            Op::Embed(embed) => Some(self.weight(embed.table).shape[0]),
+            _ => None,
+        });
+        tables.min().unwrap_or(0)
+    }
     /// Number of logits in a row.
     pub fn vocab(&self) -> usize {
         self.buffer(self.logits).width
