@@ -9,6 +9,7 @@ mod draw;
 mod error;
 mod fingerprint;
 mod generate;
+pub mod grammar;
 mod machine;
 mod memory;
 mod model;
