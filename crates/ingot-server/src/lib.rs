@@ -1,1 +1,3 @@
 //! An OpenAI-compatible server.
+
+mod tools;

@@ -80,7 +80,7 @@ impl Vocabulary {
                 }
             }
             let closing =
-                [b']', b'}', b'"'].into_iter().find(|byte| step > 150 && beginnings.contains_key(byte));
+                [b'"', b']', b'}'].into_iter().find(|byte| step > 150 && beginnings.contains_key(byte));
             let first = closing.unwrap_or_else(|| *beginnings.keys().nth(below(beginnings.len())).unwrap());
             let ids = &beginnings[&first];
             let id = ids[below(ids.len())];

@@ -71,7 +71,7 @@ fn schemas() {
         (schema(json!({"type": "integer", "multipleOf": 1_000_003})), "multipleOf 1000003: too many digits"),
         (
             schema(json!({"items": {"multipleOf": 997}, "not": {"multipleOf": 0.001}})),
-            "multipleOf 0.001: too many digits",
+            "too many digits, also with the others",
         ),
         (schema(json!({"multipleOf": 1e300})), "too many digits"),
         (schema(json!({"multipleOf": 0})), "expected more than 0"),

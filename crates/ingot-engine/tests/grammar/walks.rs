@@ -4,7 +4,7 @@ use crate::common::{MODELS, Vocabulary};
 use ingot_engine::grammar::{Framed, GrammarSpec};
 use serde_json::{Value, json};
 
-const SEEDS: u64 = 12;
+const SEEDS: u64 = 8;
 
 fn each_text(spec: &GrammarSpec, check: impl Fn(&str)) {
     for model in MODELS {
