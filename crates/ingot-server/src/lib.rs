@@ -1,3 +1,3 @@
 //! An OpenAI-compatible server.
 
-mod tools;
+pub mod tools;

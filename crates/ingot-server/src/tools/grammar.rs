@@ -24,7 +24,8 @@ impl ToolFormat {
             [tool] => call(tool, syntax.arguments, root),
             tools => {
                 let options = tools.iter().enumerate();
-                let options = options.map(|(i, tool)| call(tool, syntax.arguments, &format!("{root}/anyOf/{i}")));
+                let options =
+                    options.map(|(i, tool)| call(tool, syntax.arguments, &format!("{root}/anyOf/{i}")));
                 json!({"anyOf": options.collect::<Vec<_>>()})
             }
         };
@@ -93,7 +94,8 @@ fn move_references(schema: &mut Value, root: &str) {
 /// The control token with this text.
 fn control_token(text: &str, tokenizer: &Tokenizer) -> Option<u32> {
     let ids = tokenizer.encode(text, EncodeOptions { special: true, bos: false }).ok()?;
-    ids.into_iter().find(|&id| tokenizer.is_special(id) && tokenizer.token_bytes(id).as_deref() == Some(text.as_bytes()))
+    ids.into_iter()
+        .find(|&id| tokenizer.is_special(id) && tokenizer.token_bytes(id).as_deref() == Some(text.as_bytes()))
 }
 
 #[cfg(test)]
@@ -130,7 +132,9 @@ mod tests {
         for format in [ToolFormat::Hermes, ToolFormat::Llama3, ToolFormat::Mistral, ToolFormat::Prompted] {
             assert!(format.grammar(&tools(json!("auto"), true), &tokenizer).is_none());
             let mut most = 0;
-            for (choice, parallel) in [(json!("required"), true), (json!("required"), false), (named.clone(), false)] {
+            for (choice, parallel) in
+                [(json!("required"), true), (json!("required"), false), (named.clone(), false)]
+            {
                 let tools = tools(choice.clone(), parallel);
                 let spec = format.grammar(&tools, &tokenizer).unwrap();
                 let grammar = grammars.compile(&spec, &GrammarLimits::default()).unwrap();
@@ -158,7 +162,9 @@ mod tests {
                     for delta in deltas {
                         match delta {
                             ToolDelta::Content(content) => panic!("{format:?}: {content:?} of {text}"),
-                            ToolDelta::Call { name, .. } => assert!(name == "weather" || choice == "required"),
+                            ToolDelta::Call { name, .. } => {
+                                assert!(name == "weather" || choice == "required")
+                            }
                             ToolDelta::Arguments { fragment, .. } => {
                                 let arguments: Value = serde_json::from_str(&fragment).unwrap();
                                 let place = arguments.get("where").map(|place| place.as_str().unwrap());

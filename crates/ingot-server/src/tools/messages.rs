@@ -50,7 +50,8 @@ fn check_calls(calls: &mut Value) -> Result<(), String> {
     let Value::Array(calls) = calls else { return Err(": expected a list".into()) };
     for (number, call) in calls.iter_mut().enumerate() {
         let function = call.get_mut("function").and_then(Value::as_object_mut);
-        let Some(function) = function.filter(|function| function.get("name").is_some_and(Value::is_string)) else {
+        let Some(function) = function.filter(|function| function.get("name").is_some_and(Value::is_string))
+        else {
             return Err(format!("[{number}].function: expected an object with a name"));
         };
         let arguments = function.entry("arguments").or_insert(Value::Null);
@@ -92,9 +93,11 @@ fn in_words(messages: Vec<Message>) -> Vec<Message> {
     for mut message in messages {
         if let Some(Value::Array(calls)) = message.extra.remove("tool_calls") {
             for call in calls {
-                let call = json!({"name": call["function"]["name"], "arguments": call["function"]["arguments"]});
+                let call =
+                    json!({"name": call["function"]["name"], "arguments": call["function"]["arguments"]});
                 let gap = if message.content.is_empty() { "" } else { "\n" };
-                write!(message.content, "{gap}<tool_call>\n{call}\n</tool_call>").expect("a string takes everything");
+                write!(message.content, "{gap}<tool_call>\n{call}\n</tool_call>")
+                    .expect("a string takes everything");
             }
         }
         let is_result = message.role == "tool";
@@ -125,7 +128,11 @@ fn explain(tools: &Tools, messages: &mut Vec<Message>) {
          <tool_call>\n{\"name\": \"the function\", \"arguments\": {}}\n</tool_call>\n\
          Then stop. You get what it returns between <tool_response> and </tool_response>.",
     );
-    text.push_str(if tools.parallel() { " You may make several calls at once." } else { " Make one call at a time." });
+    text.push_str(if tools.parallel() {
+        " You may make several calls at once."
+    } else {
+        " Make one call at a time."
+    });
     match messages.first_mut().filter(|first| first.role == "system") {
         Some(first) => {
             first.content.push_str("\n\n");
@@ -152,7 +159,11 @@ mod tests {
             message
         };
         let results = [result("call_0123456789abcdef", "2"), result("call_0123456789abcdeX", "noon")];
-        [Message::new("user", "Hi"), call].into_iter().chain(results).chain([Message::new("user", "And?")]).collect()
+        [Message::new("user", "Hi"), call]
+            .into_iter()
+            .chain(results)
+            .chain([Message::new("user", "And?")])
+            .collect()
     }
 
     fn tools() -> Tools {
@@ -167,7 +178,10 @@ mod tests {
         assert_eq!(calls[0]["function"]["arguments"], json!({"a": 1}));
         assert_eq!(calls[1]["function"]["arguments"], json!({}));
         assert_eq!(calls[0]["id"], "call_0123456789abcdef");
-        assert_eq!(variables["tools"], json!([{"type": "function", "function": {"name": "add", "description": "Adds 1."}}]));
+        assert_eq!(
+            variables["tools"],
+            json!([{"type": "function", "function": {"name": "add", "description": "Adds 1."}}])
+        );
         assert_eq!(messages.len(), 5);
     }
 
@@ -206,7 +220,10 @@ mod tests {
         for (calls, expected) in [
             (json!({}), "messages: [0].tool_calls: expected a list"),
             (json!([{}]), "[0].tool_calls[0].function: expected an object with a name"),
-            (json!([{"function": {"name": "a", "arguments": "{"}}]), "[0].function.arguments: expected a JSON object"),
+            (
+                json!([{"function": {"name": "a", "arguments": "{"}}]),
+                "[0].function.arguments: expected a JSON object",
+            ),
             (json!([{"function": {"name": "a", "arguments": "[1]"}}]), "expected a JSON object as text"),
         ] {
             let mut message = Message::new("assistant", "");

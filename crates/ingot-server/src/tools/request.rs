@@ -69,7 +69,9 @@ impl<'de> Deserialize<'de> for ToolChoice {
             (Some("none"), _) => Ok(Self::None),
             (Some("auto"), _) => Ok(Self::Auto),
             (Some("required"), _) => Ok(Self::Required),
-            (None, Some("function")) if name().is_some() => Ok(Self::Function(name().unwrap_or_default().into())),
+            (None, Some("function")) if name().is_some() => {
+                Ok(Self::Function(name().unwrap_or_default().into()))
+            }
             _ => Err(D::Error::custom(
                 "expected \"none\", \"auto\", \"required\" or {\"type\": \"function\", \"function\": {\"name\": ...}}",
             )),

@@ -2,8 +2,8 @@
 
 use super::format::{Syntax, ToolFormat};
 use super::header::{Header, Seen};
-use super::scan::{Scanned, Scanner};
 use super::request::Tools;
+use super::scan::{Scanned, Scanner};
 use ingot_engine::rng::Rng;
 use serde_json::Value;
 use std::collections::HashSet;
@@ -269,7 +269,9 @@ impl ToolStream {
             None | Some(Value::Null) => "{}".into(),
             Some(arguments @ Value::Object(_)) => arguments.to_string(),
             // JSON as text within JSON.
-            Some(Value::String(text)) => serde_json::from_str::<Value>(text).ok()?.is_object().then(|| text.clone())?,
+            Some(Value::String(text)) => {
+                serde_json::from_str::<Value>(text).ok()?.is_object().then(|| text.clone())?
+            }
             Some(_) => return None,
         };
         Some((name.to_owned(), arguments))
