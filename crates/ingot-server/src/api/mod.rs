@@ -4,8 +4,10 @@
 
 mod chat;
 mod completions;
+mod conversation;
 mod embeddings;
 mod fields;
+mod form;
 mod inputs;
 mod logprobs;
 mod messages;
