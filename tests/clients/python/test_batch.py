@@ -1,0 +1,39 @@
+"""Many at once: what one gets does not depend on the others."""
+from concurrent.futures import ThreadPoolExecutor
+
+from conftest import story, text_of
+
+PROMPTS = [f"Tell me a story about a {animal}." for animal in ("fox", "owl", "bear", "cat", "hare", "crow", "mole", "duck")]
+
+
+def test_sixteen_streams(client, model):
+    """Half greedy, half drawn with a seed; lengths differ, so that the batch keeps changing."""
+    def ask(number):
+        stream = story(client, model, PROMPTS[number % len(PROMPTS)], stream=True, max_tokens=30 + 9 * number,
+                       temperature=number % 2, seed=number)
+        return text_of(stream)
+
+    alone = [ask(number) for number in range(16)]
+    with ThreadPoolExecutor(16) as pool:
+        together = list(pool.map(ask, range(16)))
+    assert together == alone
+    assert len(set(alone)) == 16
+
+
+def test_grammars_among_plain_requests(client, model):
+    def ask(number):
+        form = {"extra_body": {"regex": f"[0-9]{{{number + 1}}}"}} if number % 2 else {}
+        return story(client, model, PROMPTS[number], temperature=1, seed=number, **form).choices[0].message.content
+
+    alone = [ask(number) for number in range(8)]
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(ask, range(8))) == alone
+
+
+def test_more_than_fit_at_once(client, model):
+    """A hundred requests wait for their turn, and all are answered."""
+    def ask(number):
+        return story(client, model, max_tokens=20, seed=number).usage.completion_tokens
+
+    with ThreadPoolExecutor(100) as pool:
+        assert list(pool.map(ask, range(100))) == [20] * 100
