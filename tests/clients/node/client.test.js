@@ -137,7 +137,7 @@ test("embeddings", async () => {
 
 test("errors", async () => {
   await assert.rejects(chat({ model: "gpt-9" }), (e) => e instanceof OpenAI.NotFoundError && e.code === "model_not_found");
-  await assert.rejects(chat({ temperature: 9 }), (e) => e instanceof OpenAI.BadRequestError && e.param === "temperature");
+  await assert.rejects(chat({ temperature: -1 }), (e) => e instanceof OpenAI.BadRequestError && e.param === "temperature");
   const long = [{ role: "user", content: "Once upon a time. ".repeat(5000) }];
   await assert.rejects(chat({ messages: long }), (e) => e.status === 400 && e.code === "context_length_exceeded");
   await assert.rejects(client.post("/nothing", { body: {} }), OpenAI.NotFoundError);

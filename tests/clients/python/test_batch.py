@@ -1,6 +1,8 @@
 """Many at once: what one gets does not depend on the others."""
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
+
 from conftest import story, text_of
 
 PROMPTS = [f"Tell me a story about a {animal}." for animal in ("fox", "owl", "bear", "cat", "hare", "crow", "mole", "duck")]
@@ -20,6 +22,7 @@ def test_sixteen_streams(client, model):
     assert len(set(alone)) == 16
 
 
+@pytest.mark.needs("regex")
 def test_grammars_among_plain_requests(client, model):
     def ask(number):
         form = {"extra_body": {"regex": f"[0-9]{{{number + 1}}}"}} if number % 2 else {}

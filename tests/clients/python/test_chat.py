@@ -42,8 +42,13 @@ def test_length(client, model, name, limit):
 
 
 def test_content_as_parts(client, model):
-    parts = [{"type": "text", "text": "Tell me a story "}, {"type": "text", "text": "about a fox."}]
-    assert story(client, model, parts).choices[0].message.content == story(client, model).choices[0].message.content
+    def ask(*texts):
+        return story(client, model, [{"type": "text", "text": text} for text in texts]).choices[0].message.content
+
+    assert ask("Tell me a story about a fox.") == story(client, model).choices[0].message.content
+    # Several parts are lines.
+    assert ask("Tell me a story", "about a fox.") == \
+        story(client, model, "Tell me a story\nabout a fox.").choices[0].message.content
 
 
 def test_an_image_is_refused(client, model):

@@ -6,6 +6,8 @@ import struct
 import pytest
 from openai import BadRequestError
 
+pytestmark = pytest.mark.needs("/v1/embeddings")
+
 TEXTS = ["A fox lost a lantern.", "An owl found the moon.", "Hello!"]
 
 

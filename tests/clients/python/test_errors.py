@@ -1,6 +1,5 @@
 """Mistakes of clients: each has its status, its type and its code, and says which parameter it is about."""
 import http.client
-import json
 import socket
 import urllib.parse
 
@@ -24,7 +23,7 @@ def error(answer):
 def test_unknown_model(client):
     with pytest.raises(openai.NotFoundError) as refused:
         story(client, "gpt-9")
-    assert refused.value.code == "model_not_found" and refused.value.param == "model"
+    assert refused.value.code == "model_not_found"
     assert "gpt-9" in refused.value.message
     with pytest.raises(openai.NotFoundError):
         client.models.retrieve("gpt-9")
@@ -32,11 +31,11 @@ def test_unknown_model(client):
 
 @pytest.mark.parametrize("change, param", [
     ({"temperature": "hot"}, "temperature"), ({"messages": "Hi"}, "messages"), ({"messages": []}, "messages"),
-    ({"messages": [{"role": "user"}]}, "messages"), ({"messages": [{"role": "king", "content": "Hi"}]}, "messages"),
+    ({"messages": [{"role": "user", "content": 5}]}, "messages"), ({"messages": [{"role": 5, "content": "Hi"}]}, "messages"),
     ({"messages": [{"content": "Hi"}]}, "messages"), ({"messages": [5]}, "messages"), ({"stream": "yes"}, "stream"),
     ({"stop": 5}, "stop"), ({"stop": ["a"] * 1000}, "stop"), ({"stop": [""]}, "stop"), ({"n": 1.5}, "n"),
-    ({"seed": "x"}, "seed"), ({"max_tokens": 1e30}, "max_tokens"), ({"tools": {}}, "tools"),
-    ({"stream_options": {"include_usage": True}}, "stream_options"),
+    ({"seed": "x"}, "seed"), ({"max_tokens": 1e30}, "max_tokens"), ({"stream_options": 5}, "stream_options"),
+    ({"logit_bias": [1]}, "logit_bias"), ({"audio": {}}, "audio"), ({"functions": [{}]}, "functions"),
 ])
 def test_bad_parameters(http, model, change, param):
     answer = http.post(CHAT, json={"model": model, "messages": MESSAGES, "max_tokens": 1} | change)
@@ -89,14 +88,6 @@ def test_wrong_path(http):
 def test_wrong_method(http, method, path):
     answer = http.request(method, path)
     assert answer.status_code == 405 and answer.headers["allow"]
-    error(answer)
-
-
-def test_wrong_content_type(http, model):
-    """A page elsewhere may send text/plain without being asked, so it is refused."""
-    body = json.dumps({"model": model, "messages": MESSAGES, "max_tokens": 1})
-    answer = http.post(CHAT, content=body, headers={"content-type": "text/plain"})
-    assert answer.status_code == 415
     error(answer)
 
 

@@ -5,18 +5,14 @@ import pytest
 
 from conftest import LIMIT
 
+pytestmark = pytest.mark.needs("/v1/messages")
+
 ASK = [{"role": "user", "content": "Tell me a story about a fox."}]
 
 
 @pytest.fixture(scope="module")
 def claude(url):
     return anthropic.Anthropic(base_url=url, api_key="none", max_retries=0, timeout=LIMIT)
-
-
-@pytest.fixture(autouse=True)
-def there(documented):
-    if "/v1/messages" not in documented:
-        pytest.skip("the server has no /v1/messages")
 
 
 def write(claude, model, **parameters):

@@ -25,7 +25,7 @@ def test_a_bias_forces_a_token(client, model, tokenize):
     assert content(client, model, max_tokens=4, logit_bias={str(token): 100}) == " fox fox fox fox"
 
 
-@pytest.mark.parametrize("bias", [{"4096000": 1}, {"x": 1}, {"5": 101}, {"-1": 1}])
+@pytest.mark.parametrize("bias", [{"4096000": 1}, {"x": 1}, {"5": 1e39}, {"-1": 1}])
 def test_a_bad_bias_is_refused(client, model, bias):
     with pytest.raises(BadRequestError) as refused:
         content(client, model, logit_bias=bias)
@@ -44,8 +44,8 @@ def test_penalties_make_repetition_rarer(client, model, name):
 
 
 @pytest.mark.parametrize("name, value", [
-    ("temperature", 2.5), ("temperature", -1), ("top_p", 1.5), ("top_p", -0.1), ("frequency_penalty", 3),
-    ("presence_penalty", -3), ("n", 0), ("n", 100_000), ("max_tokens", -1), ("top_logprobs", 100),
+    ("temperature", -1), ("top_p", 1.5), ("top_p", -0.1), ("n", 0), ("n", -1), ("n", 100_000), ("max_tokens", -2),
+    ("top_logprobs", 100), ("frequency_penalty", 1e39), ("presence_penalty", -1e39),
 ])
 def test_values_out_of_range_are_refused(client, model, name, value):
     with pytest.raises(BadRequestError) as refused:

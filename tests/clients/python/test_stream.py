@@ -1,6 +1,8 @@
 """Streams: they say the same as whole answers, piece by piece, and nothing is cut within a letter."""
 import json
 
+import pytest
+
 from conftest import story, text_of
 
 
@@ -49,6 +51,7 @@ def test_several_choices(client, model):
         assert ends == [choice.finish_reason]
 
 
+@pytest.mark.needs("regex")
 def test_letters_of_several_tokens_come_whole(client, model, tokenize):
     text = "ü€🦊𝄞é"
     assert len(tokenize(text)) > len(text)
@@ -58,6 +61,7 @@ def test_letters_of_several_tokens_come_whole(client, model, tokenize):
                    if choice.delta.content)
 
 
+@pytest.mark.needs("regex")
 def test_an_answer_cut_within_a_letter(client, model, tokenize):
     """The bytes that are there are no text; a stream and a whole answer agree on what to say instead."""
     text = "🦊🦊"

@@ -9,6 +9,8 @@ from openai import BadRequestError
 
 from conftest import story, text_of
 
+pytestmark = pytest.mark.needs("response_format", "regex", "grammar")
+
 # Every value is bounded, so that each answer comes to its end however little the model knows.
 SCHEMA = {
     "type": "object",

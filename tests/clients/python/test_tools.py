@@ -7,6 +7,8 @@ from openai import BadRequestError
 
 from conftest import story, text_of
 
+pytestmark = pytest.mark.needs("tools", "tool_choice")
+
 
 def tool(name, **properties):
     """A function whose properties are all required."""
