@@ -92,7 +92,7 @@ class Tally:
 
     async def ask(self, connection, body, headers):
         """Sends one request and reads its answer to the end."""
-        start = last = time.perf_counter()
+        last = time.perf_counter()
         await connection.send("POST", "/v1/chat/completions", body, headers)
         status, _ = await connection.head()
         if status != 200:

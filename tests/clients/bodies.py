@@ -1,10 +1,8 @@
 """Random request bodies made from an OpenAPI document: such as it allows, and such with something wrong in them."""
-import random
-
 MAX_DEPTH = 6
 STRINGS = ["", "a", "Tell me a story.", "fox", "ü€🦊", "\0\n\t\"\\", "<|im_end|>", "user", "{}", "x" * 300]
-JUNK = [None, True, -1, 0, 1.5, 1e308, -1e308, 2**63, -2**63 - 1, 10**30, "", "x" * 10_000, "\u202e🦊", [], {}, [[]], {"": {}},
-        [None] * 50, "NaN", "../../etc/passwd"]
+JUNK = [None, True, -1, 0, 1.5, 1e308, -1e308, 2**63, -2**63 - 1, 10**30, "", "x" * 10_000, "\u202e🦊", [], {}, [[]],
+        {"": {}}, [None] * 50, "NaN", "../../etc/passwd"]
 
 
 class Bodies:

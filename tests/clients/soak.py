@@ -33,8 +33,8 @@ CLIENTS, IDLE_CONNECTIONS = 16, 32
 REQUEST_LIMIT, QUIET_LIMIT = 60, 30  # seconds
 BLOCKS = 9  # of requests after the first ones; memory is looked at after each
 CHAT, COMPLETIONS, EMBEDDINGS = "/v1/chat/completions", "/v1/completions", "/v1/embeddings"
-SCHEMA = {"type": "object", "properties": {"animal": {"enum": ["fox", "owl"]}, "legs": {"type": "integer", "maximum": 9}},
-          "required": ["animal", "legs"], "additionalProperties": False}
+SCHEMA = {"type": "object", "properties": {"animal": {"enum": ["fox", "owl"]}, "tame": {"type": "boolean"}},
+          "required": ["animal", "tame"], "additionalProperties": False}
 
 
 class Wrong(Exception):
@@ -55,7 +55,8 @@ class Soak:
 
     def chat(self, **more):
         """A short chat; some share their beginning, so that kept prefixes are used, dropped and found again."""
-        words = " ".join(self.rng.choices(["a fox", "an owl", "snow", "the moon", "a lantern"], k=self.rng.randint(1, 40)))
+        things = ["a fox", "an owl", "snow", "the moon", "a lantern"]
+        words = " ".join(self.rng.choices(things, k=self.rng.randint(1, 40)))
         messages = [{"role": "user", "content": f"Tell me a story about {words}."}]
         if self.rng.random() < 0.5:
             messages.insert(0, {"role": "system", "content": "You tell stories to children. " * self.rng.randint(1, 5)})

@@ -5,7 +5,8 @@ import pytest
 
 from conftest import story, text_of
 
-PROMPTS = [f"Tell me a story about a {animal}." for animal in ("fox", "owl", "bear", "cat", "hare", "crow", "mole", "duck")]
+ANIMALS = "fox", "owl", "bear", "cat", "hare", "crow", "mole", "duck"
+PROMPTS = [f"Tell me a story about a {animal}." for animal in ANIMALS]
 
 
 def test_sixteen_streams(client, model):

@@ -30,7 +30,8 @@ def test_a_client_that_goes_away_before_the_answer(server, url, model):
     """No stream: the connection is closed while the answer is being made."""
     address = urllib.parse.urlsplit(url)
     before = server.metric(metrics.GENERATED)
-    body = json.dumps({"model": model, "messages": [{"role": "user", "content": "Tell me a story."}]} | ENDLESS).encode()
+    messages = [{"role": "user", "content": "Tell me a story."}]
+    body = json.dumps({"model": model, "messages": messages} | ENDLESS).encode()
     with socket.create_connection((address.hostname, address.port)) as connection:
         connection.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\n"
                            b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))

@@ -31,7 +31,8 @@ def test_unknown_model(client):
 
 @pytest.mark.parametrize("change, param", [
     ({"temperature": "hot"}, "temperature"), ({"messages": "Hi"}, "messages"), ({"messages": []}, "messages"),
-    ({"messages": [{"role": "user", "content": 5}]}, "messages"), ({"messages": [{"role": 5, "content": "Hi"}]}, "messages"),
+    ({"messages": [{"role": "user", "content": 5}]}, "messages"),
+    ({"messages": [{"role": 5, "content": "Hi"}]}, "messages"),
     ({"messages": [{"content": "Hi"}]}, "messages"), ({"messages": [5]}, "messages"), ({"stream": "yes"}, "stream"),
     ({"stop": 5}, "stop"), ({"stop": ["a"] * 1000}, "stop"), ({"stop": [""]}, "stop"), ({"n": 1.5}, "n"),
     ({"seed": "x"}, "seed"), ({"max_tokens": 1e30}, "max_tokens"), ({"stream_options": 5}, "stream_options"),

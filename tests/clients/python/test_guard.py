@@ -25,7 +25,8 @@ def test_right_key(guarded):
 @pytest.mark.parametrize("key", ["wrong", KEY + "1", KEY[:-1], KEY.upper(), " "])
 def test_wrong_key(guarded, key):
     client = connect(guarded, key)
-    for ask in (client.models.list, lambda: story(client, "any"), lambda: client.embeddings.create(model="a", input="a")):
+    for ask in (client.models.list, lambda: story(client, "any"),
+                lambda: client.completions.create(model="any", prompt="a")):
         with pytest.raises(openai.AuthenticationError) as refused:
             ask()
         assert refused.value.code == "invalid_api_key" and KEY not in str(refused.value.body)

@@ -1,7 +1,6 @@
 """The process: how it starts, and how it ends."""
 import signal
 import subprocess
-import threading
 import time
 
 import httpx

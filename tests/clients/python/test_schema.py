@@ -34,7 +34,7 @@ def test_every_operation(http, url, model, mode):
                 if case.path in LENGTHS:
                     case.body.pop("max_completion_tokens", None)
                     case.body[LENGTHS[case.path]] = 4
-            # What a document allows may still be refused: a regular expression is a string, but not every string is one.
+            # What a document allows may still be refused: not every string is a regular expression.
             case.call_and_validate(base_url=url, timeout=LIMIT, excluded_checks=[positive_data_acceptance])
 
         try:

@@ -33,7 +33,8 @@ def by_schema(schema, **more):
 
 @pytest.mark.parametrize("seed", range(8))
 def test_schema(client, model, seed):
-    choice = story(client, model, temperature=1, seed=seed, max_tokens=300, response_format=by_schema(SCHEMA)).choices[0]
+    choice = story(client, model, temperature=1, seed=seed, max_tokens=300,
+                   response_format=by_schema(SCHEMA)).choices[0]
     assert choice.finish_reason == "stop"
     jsonschema.validate(json.loads(choice.message.content), SCHEMA)
 
