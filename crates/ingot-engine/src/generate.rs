@@ -1,9 +1,8 @@
 //! From logits to a stream of text, until something says stop.
 
 use crate::draw::Tokens;
-use crate::stop::StopStrings;
+use crate::text::Text;
 use crate::{Error, Result, Sampler, Session};
-use ingot_tokenizer::Utf8Stream;
 
 /// When to stop.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -60,10 +59,7 @@ pub struct Piece {
 /// Dropping it early leaves a session that has seen everything it returned.
 pub struct Generation<'a> {
     tokens: Tokens<'a>,
-    text: Utf8Stream,
-    stop: StopStrings,
-    left: usize,
-    ends: Vec<u32>,
+    text: Text,
     finish: Option<Finish>,
 }
 
@@ -74,21 +70,10 @@ impl<'a> Generation<'a> {
                 "there is nothing to continue: feed the session a prompt first".into(),
             ));
         }
-        let stop = StopStrings::new(&request.stop).map_err(|e| Error::BadRequest(e.to_string()))?;
+        let text = Text::new(request, session.model().tokenizer())?;
         sampler.reset();
         session.tokens().iter().for_each(|&t| sampler.accept(t));
-        let ends = match request.ignore_end {
-            true => Vec::new(),
-            false => session.model().tokenizer().end_of_generation().to_vec(),
-        };
-        Ok(Self {
-            text: Utf8Stream::default(),
-            stop,
-            left: request.max_tokens.unwrap_or(usize::MAX),
-            ends,
-            finish: None,
-            tokens: Tokens::new(session, sampler, request.window),
-        })
+        Ok(Self { text, finish: None, tokens: Tokens::new(session, sampler, request.window) })
     }
 
     /// Why it ended; `Cancelled` as long as it has not.
@@ -102,46 +87,28 @@ impl<'a> Generation<'a> {
     }
 
     /// Ends with the text that was held back.
-    fn end(&mut self, finish: Finish, token: Option<u32>) -> Result<Piece> {
+    fn end(&mut self, finish: Finish) -> Result<Piece> {
+        let (text, finish) = self.text.close(finish);
         self.finish = Some(finish);
-        let mut text = String::new();
-        if !matches!(finish, Finish::Stop(_)) {
-            let tail = self.stop.push(&self.text.finish());
-            text = tail.emit;
-            match tail.matched {
-                Some(i) => self.finish = Some(Finish::Stop(i)),
-                None => text += &self.stop.finish(),
-            }
-        }
         self.tokens.settle()?;
-        Ok(Piece { text, token })
+        Ok(Piece { text, token: None })
     }
 
     /// The next piece; an empty one without a token if there is nothing left to say.
     fn piece(&mut self) -> Result<Piece> {
-        if self.left == 0 {
-            return self.end(Finish::Length, None);
+        if self.text.left() == 0 {
+            return self.end(Finish::Length);
         }
         if self.tokens.seen() >= self.tokens.session.model().context() {
-            return self.end(Finish::Context, None);
+            return self.end(Finish::Context);
         }
-        let token = self.tokens.next(self.left, &self.ends)?;
-        self.left -= 1;
-        let tokenizer = self.tokens.session.model().tokenizer();
-        let is_end = tokenizer.end_of_generation().contains(&token);
-        let text = match is_end || tokenizer.is_special(token) {
-            true => String::new(),
-            false => self.text.push(&tokenizer.token_bytes(token).unwrap_or_default()),
-        };
-        if self.ends.contains(&token) {
-            return self.end(Finish::End(token), Some(token));
-        }
-        let out = self.stop.push(&text);
-        if let Some(i) = out.matched {
-            self.finish = Some(Finish::Stop(i));
+        let token = self.tokens.next(self.text.left(), self.text.ends())?;
+        let (text, finish) = self.text.push(token, self.tokens.session.model().tokenizer());
+        self.finish = finish;
+        if finish.is_some() {
             self.tokens.settle()?;
         }
-        Ok(Piece { text: out.emit, token: Some(token) })
+        Ok(Piece { text, token: Some(token) })
     }
 }
 

@@ -134,6 +134,17 @@ impl Model {
         Ok(())
     }
 
+    /// Allows sequences so many bytes together; what exceeds them is out of memory, even
+    /// if the machine has more.
+    pub fn limit_memory(&self, bytes: u64) {
+        self.runtime().limit = bytes;
+    }
+
+    /// Bytes that sequences take now.
+    pub fn memory_in_use(&self) -> u64 {
+        self.runtime().in_use()
+    }
+
     pub(crate) fn runtime(&self) -> MutexGuard<'_, Runtime> {
         // A panic while it was locked would have left pools in a state that is
         // still consistent: ids are claimed before they are used.

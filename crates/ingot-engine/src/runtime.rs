@@ -19,6 +19,9 @@ pub(crate) struct Runtime {
     /// The pools grow in the computer's own memory; a device with memory of its
     /// own knows better how much it has.
     in_host_memory: bool,
+    /// Bytes that sequences may take together.
+    pub(crate) limit: u64,
+    memory: Memory,
     logits: Vec<f32>,
 }
 
@@ -40,7 +43,14 @@ pub(crate) struct Rows<'a> {
 impl Runtime {
     pub(crate) fn new(executor: Box<dyn Executor>, weights: Vec<Tensor>, in_host_memory: bool) -> Self {
         let (pages, slots) = (Pool::default(), Pool::default());
-        Self { executor, pages, slots, weights, in_host_memory, logits: Vec::new() }
+        let memory = Memory::of(executor.plan(), executor.cache_type());
+        let (limit, logits) = (u64::MAX, Vec::new());
+        Self { executor, pages, slots, weights, in_host_memory, limit, memory, logits }
+    }
+
+    /// Bytes of the pages and slots that have owners.
+    pub(crate) fn in_use(&self) -> u64 {
+        self.pages.claimed() * self.memory.page_bytes + self.slots.claimed() * self.memory.slot_bytes
     }
 
     /// Memory for a sequence that has seen nothing.
@@ -184,12 +194,15 @@ impl Runtime {
     /// exhaust the machine.
     fn grow(&mut self) -> Result<()> {
         let (pages, slots) = (self.pages.owners.len(), self.slots.owners.len());
-        if pages <= self.pages.reserved && slots <= self.slots.reserved {
-            return Ok(());
-        }
-        let grown = self
-            .check_host_memory(pages - self.pages.reserved, slots - self.slots.reserved)
-            .and_then(|()| Ok(self.executor.reserve(pages, slots)?));
+        let (more_pages, more_slots) =
+            (pages.saturating_sub(self.pages.reserved), slots.saturating_sub(self.slots.reserved));
+        let grown = self.check_limit().and_then(|()| match more_pages + more_slots {
+            0 => Ok(()),
+            _ => {
+                self.check_host_memory(more_pages, more_slots)?;
+                Ok(self.executor.reserve(pages, slots)?)
+            }
+        });
         match grown {
             Ok(()) => (self.pages.reserved, self.slots.reserved) = (pages, slots),
             Err(_) => {
@@ -200,10 +213,20 @@ impl Runtime {
         grown
     }
 
+    /// Refuses more than sequences are allowed.
+    fn check_limit(&self) -> Result<()> {
+        match self.in_use() > self.limit {
+            false => Ok(()),
+            true => Err(Error::OutOfMemory(format!(
+                "the next part of the context exceeds the {} MB that sequences may take",
+                self.limit >> 20
+            ))),
+        }
+    }
+
     /// Refuses new pages and slots that would exhaust the machine.
     fn check_host_memory(&self, pages: usize, slots: usize) -> Result<()> {
-        let memory = Memory::of(self.executor.plan(), self.executor.cache_type());
-        let needed = pages as u64 * memory.page_bytes + slots as u64 * memory.slot_bytes;
+        let needed = pages as u64 * self.memory.page_bytes + slots as u64 * self.memory.slot_bytes;
         if self.in_host_memory && needed + HEADROOM > available_memory() {
             return Err(Error::OutOfMemory(format!(
                 "the next part of the context takes {} MB, the machine has {} MB left",
@@ -232,6 +255,11 @@ impl Pool {
         });
         self.owners[id as usize] = 1;
         id
+    }
+
+    /// How many have owners.
+    fn claimed(&self) -> u64 {
+        (self.owners.len() - self.free.len()) as u64
     }
 
     fn share(&mut self, id: u32) {

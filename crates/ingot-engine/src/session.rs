@@ -221,6 +221,11 @@ impl Session {
         self.logits.extend_from_slice(logits);
     }
 
+    /// Gives back the memory of the logits: there are none until the next token is read.
+    pub(crate) fn forget_logits(&mut self) {
+        self.logits = Vec::new();
+    }
+
     pub(crate) fn lease(&self) -> &Lease {
         &self.lease
     }

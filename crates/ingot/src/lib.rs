@@ -28,9 +28,10 @@ mod embedded;
 
 pub use embedded::{EMBEDDED_NAME, embedded, embedded_bytes};
 pub use ingot_engine::sampler::SamplerError;
+pub use ingot_engine::scheduler;
 pub use ingot_engine::{
-    CacheType, Error, ExecutorKind, Finish, Generation, Memory, Mirostat, Model, Options, Piece, Request,
-    Result, Sampler, SamplerOptions, Session, available_memory, buffer_bytes,
+    CacheType, Error, ExecutorKind, Finish, Generation, Memory, Mirostat, Model, Options, Piece, Prompt,
+    Request, Result, Sampler, SamplerOptions, Scheduler, Session, available_memory, buffer_bytes,
 };
 pub use ingot_format::{Bytes, ModelFile};
 pub use ingot_gpu::DeviceKind;

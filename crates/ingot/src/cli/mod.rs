@@ -4,12 +4,14 @@
 mod model;
 mod run;
 mod sampling;
+mod serve;
 mod study;
 mod tools;
 
 pub use model::{EngineArgs, ModelArgument, ModelOption, Settings};
 pub use run::{ChatArgs, Output, RunArgs};
 pub use sampling::SamplingArgs;
+pub use serve::{LogFormat, ServeArgs};
 pub use study::{BenchArgs, DiffArgs};
 pub use tools::{CompletionsArgs, DoctorArgs, InspectArgs, LogitsArgs, ManArgs, TokenizeArgs};
 
@@ -20,6 +22,7 @@ Examples:
   ingot run \"Once upon a time\"               a story by the model in the program
   ingot run -m model.gguf \"Why is the sky blue?\"
   ingot chat model.gguf
+  ingot serve model.gguf
   ingot inspect model.gguf
   ingot bench model.gguf
 
@@ -50,6 +53,8 @@ pub enum Command {
     Run(Box<RunArgs>),
     /// Talk with a model
     Chat(Box<ChatArgs>),
+    /// Serve a model to many: OpenAI's API, and a chat page
+    Serve(Box<ServeArgs>),
     /// Show what is in a model file and what running it takes
     Inspect(InspectArgs),
     /// Show how a text is cut into tokens

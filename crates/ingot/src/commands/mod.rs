@@ -7,6 +7,7 @@ mod doctor;
 mod inspect;
 mod logits;
 mod run;
+mod serve;
 mod shell;
 mod tokenize;
 
@@ -19,6 +20,7 @@ pub fn run(command: Command) -> Result {
     match command {
         Command::Run(args) => run::run(*args),
         Command::Chat(args) => chat::run(*args),
+        Command::Serve(args) => serve::run(*args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Tokenize(args) => tokenize::run(&args),
         Command::Logits(args) => logits::run(&args),

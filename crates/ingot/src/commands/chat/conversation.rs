@@ -3,7 +3,7 @@
 use crate::failure::{Failure, Result};
 use crate::interrupt::Catching;
 use crate::stream::{self, Read, Written};
-use ingot::{EncodeOptions, Message, Model, Request, Sampler, Session};
+use ingot::{Message, Model, Prompt, Request, Sampler, Session};
 use serde_json::{Value, json};
 use std::io;
 use std::path::Path;
@@ -39,9 +39,6 @@ pub struct Answer {
     /// The answer.
     pub written: Written,
 }
-
-/// What a model without a chat template sees as the end of its turn.
-const PLAIN_STOP: &str = "\n\nUser:";
 
 impl Conversation {
     /// A conversation in which nothing was said, but perhaps something by the
@@ -115,7 +112,8 @@ impl Conversation {
         interrupt: &Catching,
         show: impl FnMut(&str) -> io::Result<()>,
     ) -> Result<Answer> {
-        let tokens = self.tokens()?;
+        let prompt = Prompt::of(self.model.tokenizer(), &self.messages, &Default::default());
+        let Prompt { tokens, stop } = prompt.map_err(Failure::new)?;
         self.check_room(&tokens)?;
         let fits = |session: &Session| tokens.starts_with(session.tokens());
         if let Some(before) = self.before.take_if(|before| fits(before))
@@ -129,9 +127,7 @@ impl Conversation {
         }
         self.before = Some(self.session.fork()?);
         let mut request = request.clone();
-        if self.is_plain() {
-            request.stop.push(PLAIN_STOP.into());
-        }
+        request.stop.extend(stop.map(str::to_owned));
         let written = stream::write(&mut self.session, sampler, &request, interrupt, show)?;
         self.messages.push(Message::new("assistant", &written.text));
         Ok(Answer { read, written })
@@ -148,23 +144,6 @@ impl Conversation {
             ))
             .hint("/reset begins a new one; --ctx sets the size of the context")),
         }
-    }
-
-    /// True if there is no template and turns are marked with plain words, or
-    /// the template does so.
-    fn is_plain(&self) -> bool {
-        self.model.tokenizer().chat_template().is_none_or(|t| t.source().contains("'User'"))
-    }
-
-    /// The whole conversation up to where the answer begins.
-    fn tokens(&self) -> Result<Vec<u32>> {
-        let tokenizer = self.model.tokenizer();
-        let templated = tokenizer.encode_chat(&self.messages, true, &Default::default());
-        if let Some(tokens) = templated.map_err(Failure::new)? {
-            return Ok(tokens);
-        }
-        let options = EncodeOptions { special: false, bos: true };
-        tokenizer.encode(&plain(&self.messages), options).map_err(Failure::new)
     }
 
     /// Saves the conversation and what the model made of it.
@@ -194,30 +173,9 @@ fn messages(notes: &str) -> Option<Vec<Message>> {
     notes["messages"].as_array()?.iter().map(message).collect()
 }
 
-/// A conversation in plain words.
-fn plain(messages: &[Message]) -> String {
-    let mut text = String::new();
-    for message in messages {
-        let content = message.content.trim();
-        text += &match message.role.as_str() {
-            "user" => format!("User: {content}\n\n"),
-            "assistant" => format!("Assistant: {content}\n\n"),
-            _ => format!("{content}\n\n"),
-        };
-    }
-    text + "Assistant:"
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn plain_words() {
-        let said = [("system", "Be brief."), ("user", "Hi "), ("assistant", " Hello."), ("user", "Bye")];
-        let text = plain(&said.map(|(role, content)| Message::new(role, content)));
-        assert_eq!(text, "Be brief.\n\nUser: Hi\n\nAssistant: Hello.\n\nUser: Bye\n\nAssistant:");
-    }
 
     #[test]
     fn notes_are_checked() {

@@ -1,0 +1,204 @@
+//! `/v1/completions`: texts are continued as they are.
+
+use super::fields::{Common, within};
+use super::logprobs::Lists;
+use super::sse::{self, Pieces};
+use crate::app::{App, now};
+use crate::error::{ApiError, Result};
+use crate::http::{Body, Client, parse};
+use crate::texts::{Order, Part, Texts};
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
+use ingot_tokenizer::{EncodeOptions, Tokenizer};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+#[derive(Deserialize)]
+struct Fields {
+    model: Option<String>,
+    prompt: Prompt,
+    #[serde(default)]
+    echo: bool,
+    logprobs: Option<usize>,
+}
+
+/// A text, several, the tokens of one, or those of several.
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "a string, a list of strings, a list of token ids, or a list of such lists")]
+enum Prompt {
+    Text(String),
+    Texts(Vec<String>),
+    Tokens(Vec<u32>),
+    Several(Vec<Vec<u32>>),
+}
+
+impl Prompt {
+    fn count(&self) -> usize {
+        match self {
+            Self::Text(_) | Self::Tokens(_) => 1,
+            Self::Texts(texts) => texts.len(),
+            Self::Several(several) => several.len(),
+        }
+    }
+
+    fn encode(&self, tokenizer: &Tokenizer) -> Result<Vec<Vec<u32>>> {
+        let encode = |text: &String| {
+            let options = EncodeOptions { special: false, bos: true };
+            tokenizer.encode(text, options).map_err(|e| ApiError::param("prompt", e))
+        };
+        match self {
+            Self::Text(text) => Ok(vec![encode(text)?]),
+            Self::Texts(texts) => texts.iter().map(encode).collect(),
+            Self::Tokens(tokens) => Ok(vec![tokens.clone()]),
+            Self::Several(several) => Ok(several.clone()),
+        }
+    }
+}
+
+pub(super) async fn create(
+    State(app): State<Arc<App>>,
+    Extension(Client(client)): Extension<Client>,
+    Body(body): Body,
+) -> Result<Response> {
+    let fields: Fields = parse(&body)?;
+    app.check_model(fields.model.as_deref())?;
+    let common = Common::parse(&app, &body)?;
+    if fields.echo && fields.logprobs.is_some() {
+        return Err(ApiError::unsupported("echo", "log-probabilities of the prompt are not supported"));
+    }
+    if let Some(top) = fields.logprobs {
+        within("logprobs", top, app.config.limits.logprobs)?;
+    }
+    within("prompt", fields.prompt.count() * common.choices.len(), app.config.limits.choices)?;
+
+    let encoding = app.clone();
+    let (prompts, echoes) = super::blocking(move || {
+        let tokenizer = encoding.scheduler()?.model().tokenizer();
+        let prompts = fields.prompt.encode(tokenizer)?;
+        let echoes = prompts.iter().map(|p| if fields.echo { tokenizer.decode(p) } else { String::new() });
+        Ok((prompts.clone(), echoes.collect::<Vec<_>>()))
+    })
+    .await?;
+    super::check_prompts(&app, &prompts)?;
+    let each = common.choices.len();
+    let order = Order {
+        prompts,
+        choices: common.choices,
+        request: common.request,
+        logprobs: fields.logprobs,
+        client,
+    };
+    let texts = Texts::begin(app.clone(), order).await?;
+    let answer = Answer { id: app.id("cmpl-"), created: now(), app, logprobs: fields.logprobs.is_some() };
+    let mut writing = Writing::new(answer, texts, &echoes, each, common.include_usage);
+    if common.stream {
+        return Ok(sse::respond(writing));
+    }
+    Ok(Json(writing.whole().await?).into_response())
+}
+
+/// What all pieces of an answer have in common.
+struct Answer {
+    app: Arc<App>,
+    id: String,
+    created: u64,
+    logprobs: bool,
+}
+
+impl Answer {
+    fn body(&self, choices: Value) -> Value {
+        json!({
+            "id": self.id,
+            "object": "text_completion",
+            "created": self.created,
+            "model": self.app.name(),
+            "choices": choices,
+        })
+    }
+}
+
+struct Writing {
+    answer: Answer,
+    texts: Texts,
+    choices: Vec<Choice>,
+    include_usage: bool,
+}
+
+/// One of the texts, as far as it was not sent.
+struct Choice {
+    text: String,
+    lists: Lists,
+    finish: Option<&'static str>,
+}
+
+impl Writing {
+    fn new(answer: Answer, texts: Texts, echoes: &[String], each: usize, include_usage: bool) -> Self {
+        let choice = |text: &String| Choice { text: text.clone(), lists: Lists::default(), finish: None };
+        let choices = echoes.iter().flat_map(|echo| (0..each).map(move |_| choice(echo))).collect();
+        Self { answer, texts, choices, include_usage }
+    }
+
+    /// Takes in what happens next: to which choice. `None` at the end.
+    async fn take(&mut self) -> Result<Option<usize>> {
+        let Some(part) = self.texts.next().await.transpose()? else { return Ok(None) };
+        Ok(Some(match part {
+            Part::Token(token) => {
+                let choice = &mut self.choices[token.choice];
+                choice.text += &token.text;
+                choice.lists.push(&token, self.texts.model().tokenizer());
+                token.choice
+            }
+            Part::End { choice: index, text, finish } => {
+                let choice = &mut self.choices[index];
+                choice.text += &text;
+                choice.finish = Some(finish.reason());
+                index
+            }
+        }))
+    }
+
+    /// What there is of a choice, as JSON.
+    fn give(&mut self, index: usize) -> Value {
+        let choice = &mut self.choices[index];
+        json!({
+            "index": index,
+            "text": std::mem::take(&mut choice.text),
+            "logprobs": self.answer.logprobs.then(|| choice.lists.take()),
+            "finish_reason": choice.finish,
+        })
+    }
+
+    /// Everything at once.
+    async fn whole(&mut self) -> Result<Value> {
+        while self.take().await?.is_some() {}
+        let choices = (0..self.choices.len()).map(|i| self.give(i)).collect();
+        let mut body = self.answer.body(choices);
+        body["usage"] = super::usage(&self.texts.usage);
+        Ok(body)
+    }
+}
+
+impl Pieces for Writing {
+    async fn next(&mut self, out: &mut VecDeque<Value>) -> Result<bool> {
+        match self.take().await? {
+            Some(index) => {
+                let choice = &self.choices[index];
+                if !choice.text.is_empty() || choice.finish.is_some() || self.answer.logprobs {
+                    let choice = self.give(index);
+                    out.push_back(self.answer.body(json!([choice])));
+                }
+                Ok(true)
+            }
+            None if std::mem::take(&mut self.include_usage) => {
+                let mut body = self.answer.body(json!([]));
+                body["usage"] = super::usage(&self.texts.usage);
+                out.push_back(body);
+                Ok(true)
+            }
+            None => Ok(false),
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! Errors in the shape that clients of OpenAI's API know.
+
+use axum::Json;
+use axum::http::{HeaderValue, StatusCode, header::RETRY_AFTER};
+use axum::response::{IntoResponse, Response};
+use ingot_engine::{Error, scheduler::Refused};
+use serde_json::{Value, json};
+
+/// Result of everything that answers a request.
+pub(crate) type Result<T, E = ApiError> = std::result::Result<T, E>;
+
+/// Seconds after which a busy server is worth another try.
+const RETRY_SECONDS: u32 = 2;
+
+/// Why a request was not answered.
+#[derive(Debug)]
+pub(crate) struct ApiError {
+    status: StatusCode,
+    code: Option<&'static str>,
+    param: Option<String>,
+    message: String,
+    retry: bool,
+}
+
+impl ApiError {
+    pub(crate) fn new(status: StatusCode, message: impl ToString) -> Self {
+        Self { status, code: None, param: None, message: message.to_string(), retry: false }
+    }
+
+    /// The request makes no sense.
+    pub(crate) fn bad(message: impl ToString) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, message)
+    }
+
+    /// A field of the request makes no sense.
+    pub(crate) fn param(param: impl ToString, message: impl ToString) -> Self {
+        Self { param: Some(param.to_string()), ..Self::bad(message) }
+    }
+
+    /// A field asks for something that there is not.
+    pub(crate) fn unsupported(param: &str, message: impl ToString) -> Self {
+        Self { code: Some("unsupported_parameter"), ..Self::param(param, message) }
+    }
+
+    /// The server cannot do it now.
+    pub(crate) fn busy(message: impl ToString) -> Self {
+        Self { retry: true, ..Self::new(StatusCode::SERVICE_UNAVAILABLE, message) }
+    }
+
+    pub(crate) fn code(self, code: &'static str) -> Self {
+        Self { code: Some(code), ..self }
+    }
+
+    /// As a part of an answer that has already begun.
+    pub(crate) fn body(&self) -> Value {
+        let kind = match self.status.as_u16() {
+            401 => "authentication_error",
+            403 => "permission_error",
+            429 => "rate_limit_error",
+            400..500 => "invalid_request_error",
+            _ => "server_error",
+        };
+        json!({ "error": { "message": self.message, "type": kind, "param": self.param, "code": self.code } })
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let mut response = (self.status, Json(self.body())).into_response();
+        if self.retry {
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(RETRY_SECONDS));
+        }
+        response
+    }
+}
+
+impl From<Error> for ApiError {
+    fn from(e: Error) -> Self {
+        match &e {
+            Error::BadRequest(_) => Self::bad(e),
+            Error::ContextFull { .. } => Self::bad(e).code("context_length_exceeded"),
+            Error::OutOfMemory(_) => Self::busy(e).code("out_of_memory"),
+            _ => Self::new(StatusCode::INTERNAL_SERVER_ERROR, e),
+        }
+    }
+}
+
+impl From<Refused> for ApiError {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Bad(e) => e.into(),
+            Refused::Busy { .. } => Self::busy(refused).code("overloaded"),
+            Refused::Ended => Self::new(StatusCode::INTERNAL_SERVER_ERROR, refused),
+        }
+    }
+}
+
+impl From<ingot_tokenizer::Error> for ApiError {
+    fn from(e: ingot_tokenizer::Error) -> Self {
+        Self::param("messages", e)
+    }
+}

@@ -1,0 +1,70 @@
+//! Every request gets an id, is counted, and leaves a line in the log, which never has
+//! what was said in it.
+
+use crate::app::App;
+use crate::metrics::Labels;
+use axum::body::Body;
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{HeaderName, HeaderValue};
+use axum::middleware::Next;
+use axum::response::Response;
+use http_body_util::BodyExt;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Wraps a request.
+pub(crate) async fn log(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let (start, id) = (Instant::now(), app.id("req-"));
+    let route = request.extensions().get::<MatchedPath>().map_or("other", MatchedPath::as_str).to_owned();
+    let method = request.method().clone();
+    let active = Active::new(app.clone());
+    let mut response = next.run(request).await;
+    let status = response.status().as_u16();
+    app.metrics.requests.get_or_create(&Labels { endpoint: route.clone(), status }).inc();
+    response.headers_mut().insert(REQUEST_ID, HeaderValue::from_str(&id).expect("letters and digits"));
+    // The line is written, and the request over, when its body is.
+    let line = Line { start, id, method: method.to_string(), route, status, active };
+    response.map(|body| {
+        Body::new(body.map_frame(move |frame| {
+            let _part_of_the_body = &line;
+            frame
+        }))
+    })
+}
+
+/// A request that is being answered.
+struct Active(Arc<App>);
+
+impl Active {
+    fn new(app: Arc<App>) -> Self {
+        app.active.fetch_add(1, Ordering::SeqCst);
+        Self(app)
+    }
+}
+
+impl Drop for Active {
+    fn drop(&mut self) {
+        self.0.active.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+struct Line {
+    start: Instant,
+    id: String,
+    method: String,
+    route: String,
+    status: u16,
+    #[allow(dead_code)] // for its end
+    active: Active,
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        let Self { start, id, method, route, status, .. } = self;
+        let seconds = start.elapsed().as_secs_f64();
+        tracing::info!(id, method, route, status, seconds, "request");
+    }
+}
