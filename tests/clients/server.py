@@ -131,9 +131,9 @@ class Server:
                    if sample.partition("{")[0] == name and label in sample)
 
     def idle(self):
-        """Whether it answers nobody and computes nothing."""
+        """Whether it answers nobody, but for who asks this, and computes nothing."""
         now = self.metrics()
-        return not any(now[name] for name in (metrics.ACTIVE, metrics.RUNNING, metrics.WAITING))
+        return now[metrics.ACTIVE] <= 1 and now[metrics.RUNNING] == now[metrics.WAITING] == 0
 
     def resident(self):
         """Bytes of memory that are resident."""

@@ -84,7 +84,7 @@ def test_wrong_path(http):
 
 @pytest.mark.parametrize("method, path", [
     ("GET", CHAT), ("DELETE", CHAT), ("GET", "/v1/completions"), ("POST", "/v1/models"), ("PUT", "/health"),
-    ("GET", "/tokenize"), ("GET", "/v1/embeddings"),
+    ("GET", "/tokenize"),
 ])
 def test_wrong_method(http, method, path):
     answer = http.request(method, path)

@@ -22,7 +22,7 @@ def test_right_key(guarded):
     assert story(client, model, max_tokens=1).choices
 
 
-@pytest.mark.parametrize("key", ["wrong", KEY + "1", KEY[:-1], KEY.upper(), " "])
+@pytest.mark.parametrize("key", ["wrong", KEY + "1", KEY[:-1], KEY.upper()])
 def test_wrong_key(guarded, key):
     client = connect(guarded, key)
     for ask in (client.models.list, lambda: story(client, "any"),

@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from conftest import connect, eventually, story
-from server import Failed, Server, ingot
+from server import ROOT, Failed, Server, ingot
 
 ENDLESS = {"max_tokens": 900, "n": 4, "temperature": 1, "seed": 2, "stream": True, "extra_body": {"ignore_eos": True}}
 
@@ -27,7 +27,7 @@ def test_the_model_in_the_program(own):
 
 
 def test_a_model_file():
-    with Server.ingot("models/tale-rwkv7-q4_k_m.gguf") as server:
+    with Server.ingot(ROOT / "models/tale-rwkv7-q4_k_m.gguf") as server:
         client = connect(server.url)
         model = client.models.list().data[0].id
         assert "rwkv7" in model
@@ -65,16 +65,14 @@ def test_nothing_new_is_taken_while_it_ends(own):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_second_signal_ends_it_at_once(own, number):
-    """The reader does not read, so the stream could not end."""
+    """Long before the answers are complete."""
     server, client, model = own
     streams = [story(client, model, **ENDLESS) for _ in range(8)]
     next(streams[0])
     server.signal(number)
     time.sleep(0.1)  # two signals of a kind within an instant are one
     server.signal(number)
-    start = time.monotonic()
-    server.wait(5)
-    assert time.monotonic() - start < 5
+    server.wait(3)
     for stream in streams:
         stream.close()
 
