@@ -18,7 +18,8 @@ function program() {
   return built.sort((a, b) => statSync(b).mtimeMs - statSync(a).mtimeMs)[0];
 }
 
-/** Starts a server. Returns its URL, the official client for it, the model's name, and a way to stop it. */
+/** Starts a server. Returns its URL, the official client for it, the model's name, a way to stop
+ * it, and whether its description of itself has a path or a field. */
 export async function start() {
   let url = process.env.INGOT_URL;
   let stop = async () => {};
@@ -31,7 +32,9 @@ export async function start() {
   // It does not try again: a test would not see what failed.
   const client = new OpenAI({ baseURL: `${url}/v1`, apiKey: "none", maxRetries: 0, timeout: 60_000 });
   const model = (await client.models.list()).data[0].id;
-  return { url, client, model, stop };
+  const description = JSON.stringify(await (await fetch(`${url}/openapi.json`)).json());
+  const has = (name) => description.includes(`"${name}":`);
+  return { url, client, model, stop, has };
 }
 
 /** The address it prints, once it says there that it is well: it may listen before its model is there. */
