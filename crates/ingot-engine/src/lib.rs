@@ -7,6 +7,7 @@
 
 mod chat;
 mod draw;
+mod embedder;
 mod error;
 mod fingerprint;
 mod generate;

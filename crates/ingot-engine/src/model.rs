@@ -1,5 +1,6 @@
 //! A model that is open: its file, tokenizer and executor.
 
+use crate::embedder::Embedder;
 use crate::fingerprint::fingerprint;
 use crate::runtime::{Rows, Runtime};
 use crate::{Error, Memory, Options, Result, Session, Setup};
@@ -25,6 +26,7 @@ struct Shared {
     memory: Memory,
     fingerprint: u32,
     runtime: Mutex<Runtime>,
+    embedder: Mutex<Embedder>,
 }
 
 /// Context of a model that has no limit of its own, and of one that says none.
@@ -79,6 +81,7 @@ impl Model {
                 context: options.context.unwrap_or(trained),
                 chunk: options.executor.chunk(),
                 memory,
+                embedder: Mutex::new(Embedder::new(options.threads)),
                 runtime: Mutex::new(Runtime::new(machine.into(), model.weights, setup.uses_host_memory())),
             }),
         })
@@ -121,7 +124,7 @@ impl Model {
             if !Arc::ptr_eq(&session.model().shared, &self.shared) {
                 return Err(Error::BadRequest("a session of another model".into()));
             }
-            session.check_room(tokens)?;
+            self.check_room(session.tokens().len(), tokens)?;
         }
         let vocab = self.info().vocab;
         let mut rows: Vec<Rows> = batch.iter_mut().map(|(session, tokens)| session.rows(tokens)).collect();
@@ -134,6 +137,19 @@ impl Model {
         Ok(())
     }
 
+    /// The mean of what the model makes of each of the tokens before its head, `[hidden]`,
+    /// of length 1: texts of similar meaning have similar ones. Computed on the
+    /// processor, wherever the model runs.
+    ///
+    /// # Errors
+    /// If there are no tokens, too many, or one that the model does not have; if the
+    /// model's plan has no head.
+    pub fn embed(&self, tokens: &[u32]) -> Result<Vec<f32>> {
+        self.check_room(0, tokens)?;
+        let mut embedder = self.shared.embedder.lock().unwrap_or_else(|e| e.into_inner());
+        embedder.embed(self, tokens)
+    }
+
     /// Allows sequences so many bytes together; what exceeds them is out of memory, even
     /// if the machine has more.
     pub fn limit_memory(&self, bytes: u64) {
@@ -143,6 +159,24 @@ impl Model {
     /// Bytes that sequences take now.
     pub fn memory_in_use(&self) -> u64 {
         self.runtime().in_use()
+    }
+
+    /// Refuses tokens that cannot follow `past` others.
+    pub(crate) fn check_room(&self, past: usize, tokens: &[u32]) -> Result<()> {
+        if tokens.is_empty() {
+            return Err(Error::BadRequest("there are no tokens to read".into()));
+        }
+        let (needed, context) = (past + tokens.len(), self.context());
+        if needed > context {
+            return Err(Error::ContextFull { needed, context });
+        }
+        let vocab = self.info().vocab;
+        match tokens.iter().find(|&&id| id as usize >= vocab) {
+            Some(id) => {
+                Err(Error::BadRequest(format!("token id {id} is outside of the vocabulary of {vocab}")))
+            }
+            None => Ok(()),
+        }
     }
 
     pub(crate) fn runtime(&self) -> MutexGuard<'_, Runtime> {

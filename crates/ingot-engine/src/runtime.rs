@@ -48,6 +48,11 @@ impl Runtime {
         Self { executor, pages, slots, weights, in_host_memory, limit, memory, logits }
     }
 
+    /// The tensors of the plan.
+    pub(crate) fn weights(&self) -> &[Tensor] {
+        &self.weights
+    }
+
     /// Bytes of the pages and slots that have owners.
     pub(crate) fn in_use(&self) -> u64 {
         self.pages.claimed() * self.memory.page_bytes + self.slots.claimed() * self.memory.slot_bytes

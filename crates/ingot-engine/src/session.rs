@@ -50,7 +50,7 @@ impl Session {
         tokens: &[u32],
         mut progress: impl FnMut(usize) -> ControlFlow<()>,
     ) -> Result<()> {
-        self.check_room(tokens)?;
+        self.model.check_room(self.tokens.len(), tokens)?;
         let mut done = 0;
         for chunk in tokens.chunks(self.model.chunk()) {
             self.read(chunk, false)?;
@@ -64,7 +64,7 @@ impl Session {
 
     /// Reads tokens and returns the logits after each: `[T, vocab]`.
     pub fn feed_all(&mut self, tokens: &[u32]) -> Result<Vec<f32>> {
-        self.check_room(tokens)?;
+        self.model.check_room(self.tokens.len(), tokens)?;
         let mut all = Vec::new();
         for chunk in tokens.chunks(self.model.chunk()) {
             all.extend(self.read(chunk, true)?);
@@ -167,23 +167,6 @@ impl Session {
     /// Continues the text: an iterator over pieces of it.
     pub fn generate<'a>(&'a mut self, sampler: &'a mut Sampler, request: &Request) -> Result<Generation<'a>> {
         Generation::new(self, sampler, request)
-    }
-
-    pub(crate) fn check_room(&self, tokens: &[u32]) -> Result<()> {
-        if tokens.is_empty() {
-            return Err(Error::BadRequest("there are no tokens to read".into()));
-        }
-        let (needed, context) = (self.tokens.len() + tokens.len(), self.model.context());
-        if needed > context {
-            return Err(Error::ContextFull { needed, context });
-        }
-        let vocab = self.model.info().vocab;
-        match tokens.iter().find(|&&id| id as usize >= vocab) {
-            Some(id) => {
-                Err(Error::BadRequest(format!("token id {id} is outside of the vocabulary of {vocab}")))
-            }
-            None => Ok(()),
-        }
     }
 
     pub(crate) fn rows<'a>(&'a mut self, tokens: &'a [u32]) -> Rows<'a> {

@@ -328,7 +328,7 @@ fn nonsense_is_refused_at_once() {
         scheduler.submit(job).unwrap_err().to_string()
     };
     let vocab = model.info().vocab as u32;
-    assert!(refused(vec![], sampling(1), "x").contains("empty"));
+    assert!(refused(vec![], sampling(1), "x").contains("no tokens"));
     assert!(refused(vec![vocab], sampling(1), "x").contains("vocabulary"));
     assert!(refused(vec![1; model.context()], sampling(1), "x").contains("context"));
     assert!(refused(vec![1], SamplerOptions { top_p: 2.0, ..sampling(1) }, "x").contains("top_p"));

@@ -135,6 +135,30 @@ impl Plan {
     pub fn logits(&self) -> Buf {
         self.logits
     }
+    /// The same step without its last product, for those who want what the head would have
+    /// been given: `[O, hidden]` in place of the logits. `None` if it does not end with a
+    /// head.
+    pub fn without_head(&self) -> Option<Self> {
+        let Some((Op::Linear(head), ops)) = self.ops.split_last() else { return None };
+        let is_head = matches!(&head.parts[..], [part] if part.out == self.logits);
+        let is_last = self.logits.index() + 1 == self.buffers.len();
+        let of_outputs = self.buffer(head.x).rows == Rows::Outputs;
+        (is_head && is_last && of_outputs).then(|| Self {
+            buffers: self.buffers[..self.logits.index()].to_vec(),
+            weights: self.weights.clone(),
+            states: self.states.clone(),
+            ops: ops.to_vec(),
+            logits: head.x,
+        })
+    }
+    /// How many tokens it can be given: the rows of its embedding table.
+    pub(crate) fn embedded_tokens(&self) -> usize {
+        let tables = self.ops.iter().filter_map(|op| match op {
+            Op::Embed(embed) => Some(self.weight(embed.table).shape[0]),
+            _ => None,
+        });
+        tables.min().unwrap_or(0)
+    }
     /// Number of logits in a row.
     pub fn vocab(&self) -> usize {
         self.buffer(self.logits).width

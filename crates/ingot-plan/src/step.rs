@@ -55,7 +55,7 @@ impl Step {
     /// `pages` and `slots` are the numbers that exist in the executor.
     pub fn check(&self, plan: &Plan, pages: usize, slots: usize) -> Result<(), ExecError> {
         let bad = |what: String| Err(ExecError::Request(what));
-        let vocab = plan.buffer(plan.logits).width;
+        let vocab = plan.embedded_tokens();
         if self.tokens.is_empty() {
             return bad("a step needs at least one token".into());
         }

@@ -9,16 +9,17 @@ const LONGEST_WAIT = 60; // seconds
 export class Answer {
   /** What is going on while there is no text yet, for people to read. */
   status = '';
+  /** Where the answer goes. */
+  message;
   #abort = new AbortController();
-  #message;
   #changed;
 
   /**
-   * @param {import('./chat.js').Message} message where the answer goes
+   * @param {import('./chat.js').Message} message
    * @param {() => void} changed called after every change of the message or the status
    */
   constructor(message, changed) {
-    this.#message = message;
+    this.message = message;
     this.#changed = changed;
   }
 
@@ -33,21 +34,21 @@ export class Answer {
    * @param {() => Promise<boolean>} askForKey asks the user for another key; false if there is none
    */
   async run(body, key, askForKey) {
-    Object.assign(this.#message, { text: '', end: '', problem: null, stats: {} });
-    for (let attempt = 1; this.#message.end === ''; ) {
+    Object.assign(this.message, { text: '', end: '', problem: null, stats: {} });
+    for (let attempt = 1; this.message.end === '';) {
       try {
         this.#set('Waiting for the first token…');
         await this.#stream(await body(), key());
       } catch (error) {
-        const unanswered = this.#message.text === '';
+        const unanswered = this.message.text === '';
         if (this.#abort.signal.aborted) {
-          this.#message.end = 'stopped';
+          this.message.end = 'stopped';
         } else if (unanswered && busy(error) && attempt < TRIES) {
           attempt += 1;
           await this.#wait(error.retryAfter ?? 2 ** attempt, attempt);
         } else if (!(error.status === 401 && (await askForKey()))) {
-          this.#message.problem = explain(error, unanswered);
-          this.#message.end = 'error';
+          this.message.problem = explain(error, unanswered);
+          this.message.end = 'error';
         }
       }
     }
@@ -55,7 +56,7 @@ export class Answer {
   }
 
   async #stream(body, key) {
-    const message = this.#message;
+    const message = this.message;
     const asked = performance.now();
     let first = 0;
     let last = 0;
@@ -95,7 +96,7 @@ export class Answer {
 
   #set(status) {
     this.status = status;
-    this.#message.revision += 1;
+    this.message.revision += 1;
     this.#changed();
   }
 }
@@ -108,12 +109,11 @@ function explain(error, unanswered) {
   const says = `The server says: ${message}`;
   if (!(error instanceof ApiError)) return { kind: 'page', text: `Something went wrong in this page: ${message}` };
   if (status === 401) return { kind: 'key', text: `The server wants an API key, and refused what it got. ${says}` };
-  if (busy(error)) return { kind: 'busy', text: `The server is still busy after ${TRIES} tries. Try again in a while.` };
+  if (busy(error))
+    return { kind: 'busy', text: `The server is still busy after ${TRIES} tries. Try again in a while.` };
   if (code === 'context_length_exceeded') {
-    return {
-      kind: 'context',
-      text: `This chat is longer than the model can read. Shorten the message, edit an earlier one, or start a new chat. ${says}`,
-    };
+    const todo = 'Shorten the message, edit an earlier one, or start a new chat.';
+    return { kind: 'context', text: `This chat is longer than the model can read. ${todo} ${says}` };
   }
   if (status >= 500) return { kind: 'server', text: `The server failed. ${says}` };
   if (status > 0) return { kind: 'request', text: `The server refused the request (status ${status}). ${says}` };

@@ -46,7 +46,16 @@ export class Chat {
 
   /** Adds a message after `parent` (null: at the start) and shows it. */
   add(parent, role, text) {
-    const message = { id: newId(), parent: parent?.id ?? ROOT, role, text, revision: 0, end: '', problem: null, stats: {} };
+    const message = {
+      id: newId(),
+      parent: parent?.id ?? ROOT,
+      role,
+      text,
+      revision: 0,
+      end: '',
+      problem: null,
+      stats: {},
+    };
     this.#insert(message);
     this.choose(message);
     this.updated = Date.now();
@@ -56,7 +65,7 @@ export class Chat {
   /** The messages that are shown, first to last; up to `last` if that is given. */
   path(last = null) {
     const path = [];
-    for (let id = ROOT; ; ) {
+    for (let id = ROOT; ;) {
       const children = this.#children.get(id);
       if (children.length === 0 || id === last?.id) return path;
       id = this.#chosen.get(id) ?? children.at(-1);

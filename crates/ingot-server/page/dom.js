@@ -27,7 +27,13 @@ export function icon(name) {
 
 /** A button that shows a picture; `data-action` says what it does. */
 export function iconButton(name, label, action) {
-  const button = h('button', { type: 'button', class: 'icon', 'aria-label': label, title: label, 'data-action': action });
+  const button = h('button', {
+    type: 'button',
+    class: 'icon',
+    'aria-label': label,
+    title: label,
+    'data-action': action,
+  });
   button.append(icon(name));
   return button;
 }

@@ -9,10 +9,12 @@ import { h } from './dom.js';
 const SPECIAL = /[\\`*_~![\]<&\n]|\bhttps?:\/\//g;
 const PUNCTUATION = /[!-/:-@[-`{-~]/;
 const WORD = /[\p{L}\p{N}]/u;
-const TARGET = /\(\s{0,9}(?:<([^<>\n]{0,2000})>|((?:[^\s()]|\([^\s()]{0,2000}\)){0,2000}))(?:\s{1,9}(?:"[^"]{0,999}"|'[^']{0,999}'))?\s{0,9}\)/y;
+// Everything that repeats is bounded, so that a link without an end is not followed far.
+const TARGET =
+  /\(\s{0,9}(?:<([^<>\n]{0,2000})>|((?:[^\s()]|\([^\s()]{0,2000}\)){0,2000}))(?:\s{1,9}(?:"[^"]{0,999}"|'[^']{0,999}'))?\s{0,9}\)/y;
 const ANGLED = /<((?:https?:\/\/|mailto:)[^\s<>]{1,2000})>/y;
 const BARE = /https?:\/\/[^\s<>"`[\]]{1,2000}/y;
-const AFTER_LINKS = '.,:;!?*_~\'';
+const AFTER_LINKS = ".,:;!?*_~'";
 const ENTITY = /&(amp|lt|gt|quot|apos|nbsp|#39);/y;
 const ENTITIES = { amp: '&', lt: '<', gt: '>', quot: '"', apos: "'", nbsp: '\u00a0', '#39': "'" };
 /** So many delimiters wait for their ends at most; the oldest give up. Bounds time and how deep elements nest. */

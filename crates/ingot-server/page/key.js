@@ -32,13 +32,19 @@ function ask() {
   dialog.returnValue = '';
   dialog.showModal();
   const form = dialog.querySelector('form');
-  form.addEventListener('submit', (event) => (event.preventDefault(), dialog.close('given')), { signal: opened.signal });
-  dialog.addEventListener('close', () => {
-    opened.abort();
-    if (dialog.returnValue === 'given') keep(input.value.trim(), byId('keep-key').checked);
-    input.value = '';
-    resolve(dialog.returnValue === 'given' && current !== '');
-  }, { signal: opened.signal });
+  form.addEventListener('submit', (event) => (event.preventDefault(), dialog.close('given')), {
+    signal: opened.signal,
+  });
+  dialog.addEventListener(
+    'close',
+    () => {
+      opened.abort();
+      if (dialog.returnValue === 'given') keep(input.value.trim(), byId('keep-key').checked);
+      input.value = '';
+      resolve(dialog.returnValue === 'given' && current !== '');
+    },
+    { signal: opened.signal },
+  );
   return promise;
 }
 

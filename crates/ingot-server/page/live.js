@@ -29,7 +29,11 @@ export class LiveMarkdown {
     const fresh = blocks(lines.map((line) => (line.endsWith('\r') ? line.slice(0, -1) : line)));
     this.#starts = this.#starts.slice(0, kept).concat(fresh.map(({ line }) => offsets[line]));
     this.#text = text;
-    update(this.#element, kept, fresh.map(({ node }) => node));
+    update(
+      this.#element,
+      kept,
+      fresh.map(({ node }) => node),
+    );
   }
 }
 
@@ -58,5 +62,7 @@ function become(old, fresh) {
 
 function sameAttributes(old, fresh) {
   const a = [...(old.attributes ?? [])];
-  return a.length === (fresh.attributes ?? []).length && a.every(({ name, value }) => fresh.getAttribute(name) === value);
+  return (
+    a.length === (fresh.attributes ?? []).length && a.every(({ name, value }) => fresh.getAttribute(name) === value)
+  );
 }

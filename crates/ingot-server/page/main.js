@@ -80,7 +80,7 @@ async function answer(chat, message) {
     transcript.refresh(chat);
     if (store.chats.has(chat.id)) store.saveSoon(chat); // it may have been deleted meanwhile
   });
-  answers.set(chat, { message, writer, get status() { return writer.status; } });
+  answers.set(chat, writer);
   hush();
   transcript.toEnd();
   store.save(chat);
@@ -141,7 +141,7 @@ async function retry(chat, message) {
 
 function remove() {
   const chat = current;
-  answers.get(chat)?.writer.stop();
+  answers.get(chat)?.stop();
   store.remove(chat);
   newChat();
   const undo = () => {
@@ -204,12 +204,12 @@ function onKey(event) {
     event.preventDefault();
     newChat();
   } else if (event.key === 'Escape' && !event.isComposing && !document.querySelector('dialog[open], :popover-open')) {
-    if (!sidebar.closeDrawer()) answers.get(current)?.writer.stop();
+    if (!sidebar.closeDrawer()) answers.get(current)?.stop();
   }
 }
 
 onClick('new-chat', newChat);
-onClick('stop', () => (answers.get(current)?.writer.stop(), composer.focus()));
+onClick('stop', () => (answers.get(current)?.stop(), composer.focus()));
 onClick('open-settings', () => byId('settings').showModal());
 onClick('change-key', () => askForKey().then((given) => given && connect()));
 onClick('do-rename', rename);

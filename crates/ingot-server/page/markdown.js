@@ -25,7 +25,7 @@ const TAB = 4;
  */
 export function blocks(lines, depth = 0) {
   const found = [];
-  for (let at = 0; at < lines.length; ) {
+  for (let at = 0; at < lines.length;) {
     if (isBlank(lines[at])) {
       at += 1;
       continue;
@@ -139,7 +139,11 @@ function table(lines, at) {
   if (!aligned) return null;
   const row = (line, tag) => {
     const cells = split(line).slice(0, aligned.length);
-    return h('tr', {}, cells.map((text, column) => inline(h(tag, { class: aligned[column] }), text)));
+    return h(
+      'tr',
+      {},
+      cells.map((text, column) => inline(h(tag, { class: aligned[column] }), text)),
+    );
   };
   const body = h('tbody');
   let next = at + 2;
@@ -167,8 +171,18 @@ function split(line) {
 
 function paragraph(lines, at, depth) {
   let next = at + 1;
-  while (next < lines.length && !isBlank(lines[next]) && !starts(lines[next], depth) && !alignments(lines, next)) next += 1;
-  return { node: inline(h('p'), lines.slice(at, next).map((line) => line.trim()).join('\n')), next };
+  while (next < lines.length && !isBlank(lines[next]) && !starts(lines[next], depth) && !alignments(lines, next))
+    next += 1;
+  return {
+    node: inline(
+      h('p'),
+      lines
+        .slice(at, next)
+        .map((line) => line.trim())
+        .join('\n'),
+    ),
+    next,
+  };
 }
 
 /** How many columns of space a line begins with. */

@@ -6,10 +6,20 @@ import { LiveMarkdown } from './live.js';
 /** What can be done about a kind of problem. */
 const ACTIONS_ON = new Map([
   ['key', [['retry', 'Enter the API key']]],
-  ['context', [['edit-question', 'Edit the message'], ['new-chat', 'New chat']]],
+  [
+    'context',
+    [
+      ['edit-question', 'Edit the message'],
+      ['new-chat', 'New chat'],
+    ],
+  ],
 ]);
 const TRY_AGAIN = [['retry', 'Try again']];
-const ENDS = new Map([['', 'Not finished'], ['length', 'Cut off: the answer may not get longer'], ['stopped', 'Stopped']]);
+const ENDS = new Map([
+  ['', 'Not finished'],
+  ['length', 'Cut off: the answer may not get longer'],
+  ['stopped', 'Stopped'],
+]);
 
 export class MessageView {
   element;
@@ -34,7 +44,9 @@ export class MessageView {
       iconButton('right', 'Next version', 'next'),
     );
     const buttons = h('div', { class: 'buttons' }, this.#versions, iconButton('copy', 'Copy message', 'copy'));
-    buttons.append(mine ? iconButton('edit', 'Edit message', 'edit') : iconButton('again', 'Another answer', 'regenerate'));
+    buttons.append(
+      mine ? iconButton('edit', 'Edit message', 'edit') : iconButton('again', 'Another answer', 'regenerate'),
+    );
     buttons.append(this.#stats);
     this.element = h(
       'li',
@@ -47,10 +59,12 @@ export class MessageView {
     );
   }
 
-  /** The finished parts of the text, for screen readers; all of them, and what went wrong, once the answer has ended. */
+  /** The finished parts of the text, for screen readers; when the answer has ended all, and what went wrong. */
   spoken() {
     const { end, problem } = this.#message;
-    const parts = [...this.#text.children].map((part) => (part.classList.contains('code') ? 'Code.' : part.textContent));
+    const parts = [...this.#text.children].map((part) =>
+      part.classList.contains('code') ? 'Code.' : part.textContent,
+    );
     if (!end) return parts.slice(0, -2);
     return problem ? [...parts, problem.text] : parts;
   }
@@ -63,23 +77,25 @@ export class MessageView {
 
   /**
    * Brings the view up to date.
-   * @param {{place: number, versions: number, status: string | null, waiting: boolean}} state which of how many versions
-   *   this is; what the answer being written is waiting for, null if none is being written here; whether any is
-   *   being written in this chat
+   * @param {{place: number, versions: number, status: string | null, waiting: boolean}} state which of how many
+   *   versions this is; what the answer waits for, null if it is not being written; whether any is being written in
+   *   this chat
    */
   update({ place, versions, status, waiting }) {
     const { text, end, problem, stats, role } = this.#message;
     if (this.#markdown) this.#markdown.show(text);
-    else this.#text.textContent = text;
+    else if (this.#text.textContent !== text) this.#text.textContent = text;
     this.element.classList.toggle('writing', status !== null);
-    this.#status.textContent = status ?? (role === 'assistant' ? ENDS.get(end) ?? '' : '');
+    this.#status.textContent = status ?? (role === 'assistant' ? (ENDS.get(end) ?? '') : '');
     this.#version.textContent = `${place}/${versions}`;
     this.#versions.hidden = versions < 2;
     this.#stats.textContent = status === null ? describe(stats) : '';
     for (const button of this.element.querySelectorAll(':scope > .buttons button')) {
       const { action } = button.dataset;
-      button.disabled = (waiting && action !== 'copy') ||
-        (action === 'previous' && place === 1) || (action === 'next' && place === versions);
+      button.disabled =
+        (waiting && action !== 'copy') ||
+        (action === 'previous' && place === 1) ||
+        (action === 'next' && place === versions);
     }
     this.#showProblem(problem);
   }
@@ -87,7 +103,7 @@ export class MessageView {
   #showProblem(problem) {
     if (problem === this.#shown) return;
     this.#shown = problem;
-    const actions = problem ? ACTIONS_ON.get(problem.kind) ?? TRY_AGAIN : [];
+    const actions = problem ? (ACTIONS_ON.get(problem.kind) ?? TRY_AGAIN) : [];
     this.#problem.replaceChildren(
       ...(problem ? [h('p', {}, problem.text)] : []),
       ...actions.map(([action, label]) => h('button', { type: 'button', 'data-action': action }, label)),
@@ -105,7 +121,9 @@ function describe({ prompt, cached, completion, first, writing, context }) {
   if (completion > 1 && writing > 0) parts.push(`${speed.format((completion - 1) / writing)} tokens/s`);
   if (completion !== undefined) parts.push(count(completion, 'token'));
   if (first !== undefined) parts.push(`first after ${first < 10 ? first.toFixed(2) : first.toFixed(0)} s`);
-  if (prompt !== undefined) parts.push(`prompt ${prompt.toLocaleString('en')}${cached ? `, ${cached.toLocaleString('en')} cached` : ''}`);
-  if (context && prompt !== undefined) parts.push(`${Math.ceil((100 * (prompt + completion)) / context)} % of the context`);
+  if (prompt !== undefined)
+    parts.push(`prompt ${prompt.toLocaleString('en')}${cached ? `, ${cached.toLocaleString('en')} cached` : ''}`);
+  if (context && prompt !== undefined)
+    parts.push(`${Math.ceil((100 * (prompt + completion)) / context)} % of the context`);
   return parts.join(' · ');
 }

@@ -67,7 +67,9 @@ function read() {
     // Nothing is kept, or not by this page: the defaults do.
   }
   const text = (value) => (typeof value === 'string' ? value : '');
-  const numbers = Object.entries(kept?.sampling ?? {}).filter(([name, of]) => SAMPLING.includes(name) && Number.isFinite(of));
+  const numbers = Object.entries(kept?.sampling ?? {}).filter(
+    ([name, of]) => SAMPLING.includes(name) && Number.isFinite(of),
+  );
   return {
     system: text(kept?.system),
     model: text(kept?.model),

@@ -12,7 +12,11 @@ const small = matchMedia('(max-width: 800px)');
  */
 export function list(chats, current, isWriting) {
   const rows = chats.map((chat) => {
-    const link = h('a', { href: `#${chat.id}`, 'aria-current': chat === current ? 'page' : null, dir: 'auto' }, chat.title);
+    const link = h(
+      'a',
+      { href: `#${chat.id}`, 'aria-current': chat === current ? 'page' : null, dir: 'auto' },
+      chat.title,
+    );
     if (isWriting(chat)) link.append(h('span', { class: 'unseen' }, ', being answered'));
     return h('li', { class: isWriting(chat) ? 'writing' : null }, link);
   });

@@ -55,7 +55,7 @@ export class Store {
     if (!this.#storage || this.#left) return;
     const stored = this.#read(PREFIX + chat.id);
     try {
-      
+      if (stored) chat.absorb(stored);
       this.#storage.setItem(PREFIX + chat.id, JSON.stringify(chat));
     } catch {
       this.ontrouble(
@@ -66,7 +66,11 @@ export class Store {
 
   /** Saves within a second, however often it is called. */
   saveSoon(chat) {
-    if (!this.#timers.has(chat)) this.#timers.set(chat, setTimeout(() => this.save(chat), SAVE_EVERY));
+    if (!this.#timers.has(chat))
+      this.#timers.set(
+        chat,
+        setTimeout(() => this.save(chat), SAVE_EVERY),
+      );
   }
 
   remove(chat) {

@@ -19,7 +19,7 @@ export class Transcript {
   #said = { message: null, parts: 0 };
 
   /**
-   * @param {(chat: import('./chat.js').Chat) => {message: object, status: string} | undefined} answerOf the answer that is
+   * @param {(chat: import('./chat.js').Chat) => import('./answer.js').Answer | undefined} answerOf the answer that is
    *   being written in a chat
    * @param {(action: string, message: object) => void} act does what a message's button says
    */
@@ -44,32 +44,28 @@ export class Transcript {
       this.#list.replaceChildren();
       this.#atEnd = true;
     }
-    const answer = this.#answerOf(chat);
     const path = chat.path();
     path.forEach((message, index) => {
-      let view = this.#views.get(message);
-      if (!view) this.#views.set(message, (view = new MessageView(message)));
-      const siblings = chat.siblings(message);
-      view.update({
-        place: siblings.indexOf(message) + 1,
-        versions: siblings.length,
-        status: answer?.message === message ? answer.status : null,
-        waiting: answer !== undefined,
-      });
-      if (this.#list.children[index] !== view.element) this.#list.insertBefore(view.element, this.#list.children[index] ?? null);
+      const { element } = this.#update(message);
+      const there = this.#list.children[index] ?? null;
+      if (there !== element) this.#list.insertBefore(element, there);
     });
     while (this.#list.children.length > path.length) this.#list.lastChild.remove();
     byId('empty').hidden = path.length > 0;
     this.#follow();
-    this.#say(path.at(-1), answer);
+    this.#say(path.at(-1));
   }
 
-  /** Shows the chat with the next frame, if it is the one on the page. */
+  /** Shows, with the next frame, how far the answer in this chat is, if it is the chat on the page. */
   refresh(chat) {
     if (chat !== this.#chat || this.#frame) return;
     this.#frame = requestAnimationFrame(() => {
       this.#frame = 0;
-      this.show(this.#chat);
+      const message = this.#answerOf(this.#chat)?.message;
+      if (!this.#views.has(message)) return; // the chat was changed for another meanwhile
+      this.#update(message);
+      this.#follow();
+      this.#say(message);
     });
   }
 
@@ -123,6 +119,20 @@ export class Transcript {
     field.focus();
   }
 
+  #update(message) {
+    let view = this.#views.get(message);
+    if (!view) this.#views.set(message, (view = new MessageView(message)));
+    const answer = this.#answerOf(this.#chat);
+    const siblings = this.#chat.siblings(message);
+    view.update({
+      place: siblings.indexOf(message) + 1,
+      versions: siblings.length,
+      status: answer?.message === message ? answer.status : null,
+      waiting: answer !== undefined,
+    });
+    return view;
+  }
+
   #scrolled() {
     const { scrollTop, scrollHeight, clientHeight } = this.#scroll;
     this.#atEnd = scrollHeight - scrollTop - clientHeight < NEAR;
@@ -135,8 +145,9 @@ export class Transcript {
   }
 
   /** Tells screen readers what is finished of the answer: whole paragraphs, not tokens. */
-  #say(message, answer) {
-    if (answer && answer.message !== this.#said.message) this.#said = { message: answer.message, parts: 0 };
+  #say(message) {
+    const writing = this.#answerOf(this.#chat)?.message;
+    if (writing && writing !== this.#said.message) this.#said = { message: writing, parts: 0 };
     if (!message || message !== this.#said.message) return;
     const parts = this.#views.get(message).spoken();
     parts.slice(this.#said.parts).forEach(announce);

@@ -5,9 +5,10 @@ use crate::error::{ApiError, Result};
 use crate::metrics::Metrics;
 use ingot_engine::{Model, Scheduler};
 use std::hash::{BuildHasher, RandomState};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{SystemTime, UNIX_EPOCH};
+use tokio::sync::Semaphore;
 
 pub(crate) struct App {
     pub(crate) config: Config,
@@ -15,6 +16,8 @@ pub(crate) struct App {
     /// Absent while the model is being opened.
     scheduler: OnceLock<Scheduler>,
     draining: AtomicBool,
+    /// Whose turn it is to make embeddings.
+    pub(crate) embedding: Arc<Semaphore>,
     /// Requests that are being answered.
     pub(crate) active: AtomicUsize,
     /// Seconds since 1970 when it started.
@@ -39,6 +42,7 @@ impl App {
             metrics: Metrics::new(),
             scheduler: OnceLock::new(),
             draining: AtomicBool::new(false),
+            embedding: Arc::new(Semaphore::new(1)),
             active: AtomicUsize::new(0),
             created: now(),
             ids: AtomicU64::new(0),
@@ -87,7 +91,7 @@ impl App {
     /// Refuses a request for another model.
     pub(crate) fn check_model(&self, name: Option<&str>) -> Result<()> {
         match name {
-            Some(name) if !self.config.names.iter().any(|n| n == name || n == "*") => {
+            Some(name) if !name.is_empty() && !self.config.names.iter().any(|n| n == name || n == "*") => {
                 let message = format!("there is no model '{name}' here, only '{}'", self.name());
                 let missing = ApiError::new(axum::http::StatusCode::NOT_FOUND, message);
                 Err(missing.code("model_not_found"))

@@ -66,3 +66,18 @@ fn file(name: &str, text: &'static str) -> Response {
     ];
     (headers, text).into_response()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn all_files_of_the_page_are_served() {
+        let folder = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/page")).unwrap();
+        let there: BTreeSet<String> =
+            folder.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        let served = FILES.iter().map(|(name, _)| name.to_string()).chain(["index.html".into()]);
+        assert_eq!(there, served.collect());
+    }
+}

@@ -233,19 +233,11 @@ impl Scheduler {
     }
 
     fn check(&self, job: &Job) -> Result<()> {
-        if job.prompt.is_empty() || job.choices.is_empty() {
-            return Err(Error::BadRequest("the prompt is empty".into()));
+        if job.choices.is_empty() {
+            return Err(Error::BadRequest("there is nothing to write".into()));
         }
         // There has to be room for an answer.
-        let (needed, context) = (job.prompt.len() + 1, self.model.context());
-        if needed > context {
-            return Err(Error::ContextFull { needed, context });
-        }
-        let vocab = self.model.info().vocab;
-        match job.prompt.iter().find(|&&t| t as usize >= vocab) {
-            Some(t) => Err(Error::BadRequest(format!("token {t} is not in the vocabulary of {vocab}"))),
-            None => Ok(()),
-        }
+        self.model.check_room(1, &job.prompt)
     }
 
     /// What is going on.

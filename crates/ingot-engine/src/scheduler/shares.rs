@@ -1,26 +1,30 @@
 //! How many rows of a step each sequence gets.
 
-/// The least worth beginning with: fewer rows of a prompt take nearly as long.
-const LEAST: usize = 16;
-
 /// Rows for sequences that have so many tokens to read, in the order in which they
-/// arrived. Each that has one gets it, because it writes; the others share `budget`
-/// rows evenly, so that a short prompt does not wait for a long one. No share leaves
-/// a single token over, which GPUs would read with other kernels than the rest.
+/// arrived. Each that has one gets it, because it writes. The others share `budget` rows:
+/// half of them are for who came first, so that everybody's turn comes; the rest is for
+/// those who have the fewest to read, so that short prompts do not wait for long ones.
+/// No share leaves a single token over, which GPUs would read with other kernels than
+/// the rest.
 pub(super) fn shares(unread: &[usize], budget: usize) -> Vec<usize> {
-    let mut readers = unread.iter().filter(|&&n| n > 1).count();
+    let mut rows: Vec<usize> = unread.iter().map(|&n| n.min(1)).collect();
+    let mut readers: Vec<usize> = (0..unread.len()).filter(|&i| unread[i] > 1).collect();
+    let first = readers.first().copied();
+    readers.sort_by_key(|&i| unread[i]);
+    readers.iter().for_each(|&i| rows[i] = 0);
     let mut left = budget;
-    let mut share = |n: usize| {
-        if n <= 1 {
-            return n;
+    for (i, most) in first.map(|i| (i, budget / 2)).into_iter().chain(readers.iter().map(|&i| (i, budget))) {
+        let more = (unread[i] - rows[i]).min(left).min(most);
+        rows[i] += more;
+        left -= more;
+    }
+    for i in readers {
+        rows[i] -= usize::from(unread[i] - rows[i] == 1);
+        if rows[i] == 1 {
+            rows[i] = 0;
         }
-        let rows = n.min((left / readers).max(LEAST)).min(left);
-        let rows = if n - rows == 1 { rows.saturating_sub(1) } else { rows };
-        readers -= 1;
-        left -= rows;
-        if rows == 1 { 0 } else { rows }
-    };
-    unread.iter().map(|&n| share(n)).collect()
+    }
+    rows
 }
 
 #[cfg(test)]
@@ -30,17 +34,15 @@ mod tests {
     #[test]
     fn writers_have_a_row_and_readers_share_the_rest() {
         assert_eq!(shares(&[1, 1, 1], 100), [1, 1, 1]);
+        assert_eq!(shares(&[], 100), [] as [usize; 0]);
         assert_eq!(shares(&[1000], 256), [256]);
-        assert_eq!(shares(&[1, 1000, 1, 1000], 256), [1, 128, 1, 128]);
-        // What a short one does not need goes to those behind it.
-        assert_eq!(shares(&[20, 1000], 256), [20, 236]);
-        assert_eq!(shares(&[1000, 20], 256), [128, 20]);
         assert_eq!(shares(&[0, 5], 256), [0, 5]);
-    }
-
-    #[test]
-    fn many_readers_take_turns_in_order() {
-        assert_eq!(shares(&[500; 5], 48), [16, 16, 16, 0, 0]);
+        // Equals one after the other.
+        assert_eq!(shares(&[1, 1000, 1, 1000, 1000], 256), [1, 256, 1, 0, 0]);
+        // A short one at once, and a long one not much later for it.
+        assert_eq!(shares(&[1000, 20], 256), [236, 20]);
+        assert_eq!(shares(&[1000, 500], 256), [128, 128]);
+        assert_eq!(shares(&[20, 1000], 256), [20, 236]);
     }
 
     #[test]

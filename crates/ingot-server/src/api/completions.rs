@@ -1,6 +1,7 @@
 //! `/v1/completions`: texts are continued as they are.
 
 use super::fields::{Common, within};
+use super::inputs::Inputs;
 use super::logprobs::Lists;
 use super::sse::{self, Pieces};
 use crate::app::{App, now};
@@ -10,7 +11,6 @@ use crate::texts::{Order, Part, Texts};
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
-use ingot_tokenizer::{EncodeOptions, Tokenizer};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::collections::VecDeque;
@@ -19,43 +19,10 @@ use std::sync::Arc;
 #[derive(Deserialize)]
 struct Fields {
     model: Option<String>,
-    prompt: Prompt,
+    prompt: Inputs,
     #[serde(default)]
     echo: bool,
     logprobs: Option<usize>,
-}
-
-/// A text, several, the tokens of one, or those of several.
-#[derive(Deserialize)]
-#[serde(untagged, expecting = "a string, a list of strings, a list of token ids, or a list of such lists")]
-enum Prompt {
-    Text(String),
-    Texts(Vec<String>),
-    Tokens(Vec<u32>),
-    Several(Vec<Vec<u32>>),
-}
-
-impl Prompt {
-    fn count(&self) -> usize {
-        match self {
-            Self::Text(_) | Self::Tokens(_) => 1,
-            Self::Texts(texts) => texts.len(),
-            Self::Several(several) => several.len(),
-        }
-    }
-
-    fn encode(&self, tokenizer: &Tokenizer) -> Result<Vec<Vec<u32>>> {
-        let encode = |text: &String| {
-            let options = EncodeOptions { special: false, bos: true };
-            tokenizer.encode(text, options).map_err(|e| ApiError::param("prompt", e))
-        };
-        match self {
-            Self::Text(text) => Ok(vec![encode(text)?]),
-            Self::Texts(texts) => texts.iter().map(encode).collect(),
-            Self::Tokens(tokens) => Ok(vec![tokens.clone()]),
-            Self::Several(several) => Ok(several.clone()),
-        }
-    }
 }
 
 pub(super) async fn create(
@@ -77,7 +44,7 @@ pub(super) async fn create(
     let encoding = app.clone();
     let (prompts, echoes) = super::blocking(move || {
         let tokenizer = encoding.scheduler()?.model().tokenizer();
-        let prompts = fields.prompt.encode(tokenizer)?;
+        let prompts = fields.prompt.encode(tokenizer, "prompt")?;
         let echoes = prompts.iter().map(|p| if fields.echo { tokenizer.decode(p) } else { String::new() });
         Ok((prompts.clone(), echoes.collect::<Vec<_>>()))
     })
