@@ -6,3 +6,4 @@ REQUESTS = "ingot_requests_total"
 CANCELLED = "ingot_cancelled_total"
 PROMPTED = "ingot_prompt_tokens_total"
 GENERATED = "ingot_generated_tokens_total"
+SEQUENCES = "ingot_sequence_memory_bytes"  # running and remembered

@@ -2,7 +2,7 @@
 """Thousands of short requests of all kinds, good and bad, and what they leave behind in the server.
 
   python tests/clients/soak.py                    10,000 requests
-  python tests/clients/soak.py --requests 500     a short run
+  python tests/clients/soak.py --requests 2000    a short run
   python tests/clients/soak.py --seed 7           other requests
 
 Clients send chats, completions, embeddings and answers in a given form, whole and in streams; they cancel, go away
@@ -25,6 +25,7 @@ import random
 import sys
 import time
 
+import metrics
 import wire
 from bodies import Bodies
 from server import Failed, Server
@@ -46,6 +47,10 @@ class Soak:
         self.server, self.url, self.model = server, server.url, model
         self.rng = random.Random(seed)
         self.bodies = Bodies(document, self.rng)
+        # What the server does not say it has is left out.
+        missing = {kind for kind, name in (("embedding", EMBEDDINGS), ("formed", "regex"))
+                   if f'"{name}"' not in json.dumps(document)}
+        self.weights = {kind: weight for kind, weight in self.KINDS.items() if kind not in missing}
         self.kinds, self.statuses, self.wrong = collections.Counter(), collections.Counter(), []
 
     # ---- what a request can be ---------------------------------------------------
@@ -208,7 +213,7 @@ class Soak:
             raise Wrong(f"no error object: {text[:300]}")
 
     async def one(self):
-        kind = self.rng.choices(list(self.KINDS), list(self.KINDS.values()))[0]
+        kind = self.rng.choices(list(self.weights), list(self.weights.values()))[0]
         self.kinds[kind] += 1
         try:
             async with asyncio.timeout(REQUEST_LIMIT):
@@ -277,7 +282,7 @@ async def run(a, server):
     rest = a.requests - first
     sizes = [first] + [rest * (i + 1) // BLOCKS - rest * i // BLOCKS for i in range(BLOCKS)]
     done, resident = 0, []
-    print("requests    seconds   resident MB")
+    print("requests    seconds   resident MB   of it sequences")
     for size in sizes:
         await soak.block(size, end)
         done += size
@@ -289,7 +294,8 @@ async def run(a, server):
             soak.wrong.append(f"not done after {a.limit} s")
             break
         resident.append(server.resident())
-        print(f"{done:8} {time.monotonic() - start:10.1f} {resident[-1] / 1e6:13.1f}", flush=True)
+        sequences = server.metric(metrics.SEQUENCES)
+        print(f"{done:8} {time.monotonic() - start:10.1f} {resident[-1] / 1e6:13.1f} {sequences / 1e6:17.1f}", flush=True)
     for connection in silent:
         connection.close()
     print("kinds:   ", dict(soak.kinds.most_common()))

@@ -34,6 +34,19 @@ def test_grammars_among_plain_requests(client, model):
         assert list(pool.map(ask, range(8))) == alone
 
 
+def test_several_choices_each(client, model):
+    """Prompts that are read in the same step, and begin several texts each."""
+    def ask(number):
+        choices = story(client, model, PROMPTS[number % len(PROMPTS)], n=3, temperature=1, seed=number,
+                        max_tokens=1 + number % 3).choices
+        return [choice.message.content for choice in choices]
+
+    alone = [ask(number) for number in range(32)]
+    with ThreadPoolExecutor(32) as pool:
+        for _ in range(4):
+            assert list(pool.map(ask, range(32))) == alone
+
+
 def test_more_than_fit_at_once(client, model):
     """A hundred requests wait for their turn, and all are answered."""
     def ask(number):
