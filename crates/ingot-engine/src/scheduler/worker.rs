@@ -202,12 +202,15 @@ impl Worker {
     /// Draws for those that have read all of their tokens.
     fn after_step(&mut self) {
         self.snapshot();
-        for i in 0..self.running.len() {
+        // There are more of them on the way: siblings are placed behind the one they begin from.
+        let mut i = 0;
+        while i < self.running.len() {
             let running = &mut self.running[i];
             if running.is_through() {
                 let siblings = running.sequence.prompt_read();
                 siblings.into_iter().for_each(|sibling| self.begin_sibling(sibling, i));
             }
+            i += 1;
         }
         for i in (0..self.running.len()).rev() {
             let Running { sequence, session, .. } = &mut self.running[i];
