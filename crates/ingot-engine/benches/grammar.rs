@@ -6,7 +6,7 @@
 //! the longest time of a mask. All texts of a grammar begin with a clone of it, whose automaton has only seen the
 //! first mask, as it is for each request in a server.
 
-use ingot_engine::grammar::{Grammar, GrammarLimits, GrammarSpec, Grammars};
+use ingot_engine::grammar::{Framed, Grammar, GrammarLimits, GrammarSpec, Grammars};
 use ingot_engine::rng::Rng;
 use ingot_format::ModelFile;
 use ingot_tokenizer::Tokenizer;
@@ -39,10 +39,19 @@ fn main() {
     });
     let gbnf = "root ::= value\nvalue ::= list | text | [0-9]+\nlist ::= \"[\" (value (\", \" value)*)? \"]\"\n\
                 text ::= \"\\\"\" [^\"\\\\\\n]* \"\\\"\"";
+    let calls = Framed {
+        token: None,
+        marker: Some("<tool_call>".into()),
+        before: "<tool_call>\n".into(),
+        schema: json!({"type": "object"}),
+        after: "\n</tool_call>".into(),
+        between: Some("\n".into()),
+    };
     for (name, spec) in [
         ("JSON object", GrammarSpec::JsonObject),
         ("JSON schema", GrammarSpec::JsonSchema(schema)),
         ("words", GrammarSpec::Regex(r"([A-Z]?[a-z]+[ ,.]){1,100}".into())),
+        ("text and calls", GrammarSpec::Framed(calls)),
         ("lists (GBNF)", GrammarSpec::Gbnf(gbnf.into())),
     ] {
         let start = Instant::now();
