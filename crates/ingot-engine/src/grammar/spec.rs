@@ -28,13 +28,16 @@ pub enum GrammarSpec {
 pub struct Framed {
     /// A control token in front of everything. It is not part of the text.
     pub token: Option<u32>,
+    /// The beginning of `before` by which a value is announced, where any text may stand around values as long as
+    /// it does not have that in it. There may then be no value at all.
+    pub marker: Option<String>,
     /// What stands before each value.
     pub before: String,
     /// The schema of a value.
     pub schema: Value,
     /// What stands after each value.
     pub after: String,
-    /// What stands between one framed value and the next; there is exactly one without.
+    /// What stands between one framed value and the next, if not any text; there is only one without.
     pub between: Option<String>,
 }
 
@@ -88,13 +91,25 @@ impl Framed {
         // JSON's strings are Lark's, but for characters of four bytes, which JSON need not escape either.
         let literal = |text: &str| Value::from(text).to_string();
         let start = self.token.map_or(String::new(), |id| format!("<[{id}]> "));
-        let more = match &self.between {
-            Some(between) => format!(" ({} value)*", literal(between)),
-            None => String::new(),
-        };
         let (before, after) = (literal(&self.before), literal(&self.after));
         let schema = schema::with_options(self.schema.clone());
-        format!("start: {start}value{more}\nvalue: {before} json {after}\njson: %json {schema}\n")
+        let Some(marker) = &self.marker else {
+            let more = match &self.between {
+                Some(between) => format!(" ({} value)*", literal(between)),
+                None => String::new(),
+            };
+            return format!(
+                "start: {start}value{more}\nvalue: {before} json {after}\njson: %json {schema}\n"
+            );
+        };
+        // Text before a value ends with the first marker. The last text has none.
+        let rest = literal(self.before.strip_prefix(marker.as_str()).unwrap_or_default());
+        let marker = literal(marker);
+        let times = if self.between.is_some() { "*" } else { "?" };
+        format!(
+            "start: {start}value{times} TEXT?\nvalue: announced {rest} json {after}\n\
+             announced[suffix={marker}]: ANY\nANY: /(?s:.*)/\nTEXT: ANY & ~(ANY {marker} ANY)\njson: %json {schema}\n"
+        )
     }
 }
 

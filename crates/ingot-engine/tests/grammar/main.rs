@@ -3,4 +3,5 @@
 mod common;
 mod gbnf;
 mod hostile;
+mod mutations;
 mod walks;

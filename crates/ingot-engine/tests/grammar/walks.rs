@@ -131,6 +131,7 @@ fn characters_in_pieces() {
 fn framed_values() {
     let framed = Framed {
         token: None,
+        marker: None,
         before: "<call \"x\">\n".into(),
         schema: json!({"type": "array", "items": {"type": "integer", "minimum": 0, "maximum": 9}, "maxItems": 4}),
         after: "\n</call>".into(),
@@ -150,6 +151,36 @@ fn framed_values() {
     }
 }
 
+/// Text may be anything but a marker without its value.
+#[test]
+fn announced_values() {
+    let framed = |between: Option<&str>| Framed {
+        token: None,
+        marker: Some("<n>".into()),
+        before: "<n>\n".into(),
+        schema: json!({"type": "integer"}),
+        after: "\n</n>".into(),
+        between: between.map(str::to_owned),
+    };
+    let vocabulary = Vocabulary::open(MODELS[0]);
+    let many = vocabulary.compile(&GrammarSpec::Framed(framed(Some(""))));
+    let one = vocabulary.compile(&GrammarSpec::Framed(framed(None)));
+    for (text, in_one, in_many) in [
+        ("", true, true),
+        ("So, a <n", true, true),
+        ("So\n<n>\n7\n</n>", true, true),
+        ("<n>\n7\n</n>, so.", true, true),
+        ("<n>\n7\n</n> and <n>\n8\n</n>", false, true),
+        ("<n>", false, false),
+        ("<n>7</n>", false, false),
+        ("<n>\nseven\n</n>", false, false),
+        ("<n>\n7\n", false, false),
+    ] {
+        assert_eq!(vocabulary.matches(&one, text), in_one, "{text:?}");
+        assert_eq!(vocabulary.matches(&many, text), in_many, "{text:?}");
+    }
+}
+
 #[test]
 fn control_tokens_by_id() {
     let vocabulary = Vocabulary::open(MODELS[2]);
@@ -159,6 +190,7 @@ fn control_tokens_by_id() {
         .unwrap();
     let framed = Framed {
         token: Some(control),
+        marker: None,
         before: String::new(),
         schema: json!({"type": "null"}),
         after: String::new(),

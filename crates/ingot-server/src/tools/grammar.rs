@@ -7,25 +7,33 @@ use ingot_tokenizer::{EncodeOptions, Tokenizer};
 use serde_json::{Value, json};
 
 impl ToolFormat {
-    /// What an answer has to look like if a call is required: nothing but calls, with arguments that fit their
-    /// schemas. `None` where the model may choose.
+    /// What an answer has to look like. If a call is required: nothing but calls, with arguments that fit their
+    /// schemas. If the model may choose and a tool is strict: calls as the model was trained to write them, with
+    /// arguments that fit the schemas of strict tools, and any text around them; for Hermes' way only. Else `None`.
     pub fn grammar(self, tools: &Tools, tokenizer: &Tokenizer) -> Option<GrammarSpec> {
         let allowed: Vec<&Tool> = match tools.choice() {
-            ToolChoice::None | ToolChoice::Auto => return None,
-            ToolChoice::Required => tools.list().iter().collect(),
+            ToolChoice::None => return None,
+            ToolChoice::Auto if !tools.list().iter().any(|tool| tool.function.strict == Some(true)) => {
+                return None;
+            }
+            ToolChoice::Auto | ToolChoice::Required => tools.list().iter().collect(),
             ToolChoice::Function(name) => {
                 tools.list().iter().filter(|tool| tool.function.name == *name).collect()
             }
         };
         let syntax = self.syntax();
+        let auto = *tools.choice() == ToolChoice::Auto;
+        if auto && syntax.close.is_none() {
+            return None;
+        }
         // References within a schema begin at its root, which moves.
         let root = if syntax.list { "#/items" } else { "#" };
         let mut call = match allowed.as_slice() {
-            [tool] => call(tool, syntax.arguments, root),
+            [tool] => call(tool, auto, syntax.arguments, root),
             tools => {
                 let options = tools.iter().enumerate();
                 let options =
-                    options.map(|(i, tool)| call(tool, syntax.arguments, &format!("{root}/anyOf/{i}")));
+                    options.map(|(i, tool)| call(tool, auto, syntax.arguments, &format!("{root}/anyOf/{i}")));
                 json!({"anyOf": options.collect::<Vec<_>>()})
             }
         };
@@ -37,6 +45,7 @@ impl ToolFormat {
         }
         let framed = |before: &str, after: &str| Framed {
             token: None,
+            marker: None,
             before: before.into(),
             schema: call.clone(),
             after: after.into(),
@@ -44,6 +53,7 @@ impl ToolFormat {
         };
         Some(GrammarSpec::Framed(match syntax.close {
             Some(close) => Framed {
+                marker: auto.then(|| syntax.open.into()),
                 between: tools.parallel().then(|| "\n".into()),
                 ..framed(&format!("{}\n", syntax.open), &format!("\n{close}"))
             },
@@ -54,9 +64,14 @@ impl ToolFormat {
     }
 }
 
-/// The schema of a call of `tool`, at `root` of a larger schema.
-fn call(tool: &Tool, key: &str, root: &str) -> Value {
-    let mut arguments = tool.function.parameters.clone().unwrap_or(json!({"additionalProperties": false}));
+/// The schema of a call of `tool`, at `root` of a larger schema. If the model is free to call it, arguments have to
+/// fit only if the tool is strict.
+fn call(tool: &Tool, auto: bool, key: &str, root: &str) -> Value {
+    let mut arguments = match &tool.function.parameters {
+        _ if auto && tool.function.strict != Some(true) => json!({}),
+        Some(schema) => schema.clone(),
+        None => json!({"additionalProperties": false}),
+    };
     move_references(&mut arguments, &format!("{root}/properties/{key}"));
     if let Value::Object(schema) = &mut arguments {
         schema.entry("type").or_insert("object".into());
@@ -122,11 +137,38 @@ mod tests {
         Tools::new(list, serde_json::from_value(choice).unwrap(), Some(parallel)).unwrap().unwrap()
     }
 
+    /// A free model's calls fit the schemas of strict tools.
+    #[test]
+    fn strict_tools() {
+        let mut list = tools(json!("auto"), true).list().to_vec();
+        list[0].function.strict = Some(true);
+        let tools = Tools::new(list, None, Some(false)).unwrap().unwrap();
+        let tokenizer = tokenizer();
+        assert!(ToolFormat::Llama3.grammar(&tools, &tokenizer).is_none());
+        let spec = ToolFormat::Hermes.grammar(&tools, &tokenizer).unwrap();
+        let grammar = Grammars::new(&tokenizer).unwrap().compile(&spec, &GrammarLimits::default()).unwrap();
+        let accepts = |text: &str| {
+            let mut grammar = grammar.clone();
+            let ids = tokenizer.encode(text, EncodeOptions::default()).unwrap();
+            ids.into_iter().all(|id| grammar.accept(id).is_ok())
+        };
+        let call = |object: &str| format!("Well.\n<tool_call>\n{object}\n</tool_call>");
+        assert!(accepts("No call."));
+        assert!(accepts(&call(r#"{"name": "weather", "arguments": {"where": "Rome"}}"#)));
+        assert!(accepts(&call(r#"{"name": "now", "arguments": {"any": [1]}}"#)));
+        assert!(!accepts(&call(r#"{"name": "weather", "arguments": {"where": "Paris"}}"#)));
+        assert!(!accepts(&call(r#"{"name": "other", "arguments": {}}"#)));
+    }
+
+    fn tokenizer() -> Tokenizer {
+        let path = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../models/tale-llama-q8_0.gguf"));
+        Tokenizer::open(&ModelFile::open(path).unwrap()).unwrap()
+    }
+
     /// Whatever is drawn under the grammar is understood as calls and nothing else.
     #[test]
     fn forced_calls_are_calls() {
-        let path = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../models/tale-llama-q8_0.gguf"));
-        let tokenizer = Tokenizer::open(&ModelFile::open(path).unwrap()).unwrap();
+        let tokenizer = tokenizer();
         let grammars = Grammars::new(&tokenizer).unwrap();
         let named = json!({"type": "function", "function": {"name": "weather"}});
         for format in [ToolFormat::Hermes, ToolFormat::Llama3, ToolFormat::Mistral, ToolFormat::Prompted] {

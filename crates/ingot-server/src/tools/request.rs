@@ -42,7 +42,7 @@ pub struct Function {
     /// JSON schema of the arguments; none are taken without.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parameters: Option<Value>,
-    /// Whether arguments have to fit the schema. They do where calls are forced.
+    /// Whether arguments have to fit the schema, as they have to where calls are forced.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub strict: Option<bool>,
 }
