@@ -20,6 +20,9 @@ pub struct GrammarLimits {
     pub mask_fuel: u64,
     /// Items of the parser within one mask; about 20 000 take a millisecond.
     pub mask_items: usize,
+    /// Items of the parser at one place of the text: alternatives that are open, among them the optional properties
+    /// of a schema. An ambiguous grammar takes time with the cube of it.
+    pub open_items: usize,
     /// States of the automaton within one text, of one to two kilobytes each.
     pub states: usize,
 }
@@ -34,6 +37,7 @@ impl Default for GrammarLimits {
             compile_fuel: 1_000_000,
             mask_fuel: 200_000,
             mask_items: 50_000,
+            open_items: 500,
             states: 50_000,
         }
     }
@@ -45,6 +49,7 @@ impl GrammarLimits {
             initial_lexer_fuel: self.compile_fuel,
             step_lexer_fuel: self.mask_fuel,
             step_max_items: self.mask_items,
+            max_items_in_row: self.open_items,
             max_lexer_states: self.states,
             verbose_errors: false,
             // It is not charged, and takes seconds for some grammars.

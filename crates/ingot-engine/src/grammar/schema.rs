@@ -15,7 +15,7 @@ const MAX_ONE_OF: usize = 256;
 const MAX_PATTERNS: usize = 16;
 /// Largest number that whatever fits every `multipleOf` of a schema is a multiple of, in units of the last digit
 /// that one of them has after the point. The automaton has a state for each remainder.
-const MAX_MULTIPLE: u128 = 100_000;
+const MAX_MULTIPLE: u128 = 10_000;
 /// Keywords that count something.
 const COUNTS: [&str; 6] =
     ["minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties"];

@@ -68,7 +68,7 @@ fn schemas() {
         (schema(json!({"$ref": "file:///etc/passwd"})), "no such part of this schema"),
         (schema(json!({"type": "string", "maxLength": 1_000_000_000})), "maxLength: at most 100000"),
         (schema(json!({"type": "array", "minItems": u64::MAX})), "minItems: at most 100000"),
-        (schema(json!({"type": "integer", "multipleOf": 1_000_003})), "multipleOf 1000003: too many digits"),
+        (schema(json!({"type": "integer", "multipleOf": 10_007})), "multipleOf 10007: too many digits"),
         (
             schema(json!({"items": {"multipleOf": 997}, "not": {"multipleOf": 0.001}})),
             "too many digits, also with the others",
@@ -127,6 +127,14 @@ fn large_ones_run() {
         GrammarSpec::Lark("start: s\ns: s s | s s s | \"a\" | \n".into()),
         GrammarSpec::Gbnf("root ::= s\ns ::= s s s | \"a\"{0,99999} | [^b]{3,}".into()),
         GrammarSpec::JsonSchema(chain(1000, |next| json!({"type": "object", "properties": {"x": next}}))),
+        // As deep as references may go, in every way in which the compiler follows them.
+        GrammarSpec::JsonSchema(chain(2700, |next| json!({"items": next}))),
+        GrammarSpec::JsonSchema(chain(
+            1300,
+            |next| json!({"type": "object", "properties": {"x": {"anyOf": [next]}}}),
+        )),
+        GrammarSpec::JsonSchema(chain(2000, |next| json!({"allOf": [next]}))),
+        GrammarSpec::JsonSchema(chain(2700, |next| json!({"additionalProperties": next}))),
         GrammarSpec::JsonSchema(nested(20)),
         GrammarSpec::JsonSchema(
             json!({"enum": (0..10_000).map(|i| format!("value {i}")).collect::<Vec<_>>()}),
@@ -135,7 +143,7 @@ fn large_ones_run() {
             json!({"type": "array", "minItems": 100_000, "items": {"type": "array", "minItems": 99_999}}),
         ),
         GrammarSpec::JsonSchema(json!({"type": "string", "minLength": 100_000})),
-        GrammarSpec::JsonSchema(json!({"type": "integer", "multipleOf": 99_991})),
+        GrammarSpec::JsonSchema(json!({"type": "integer", "multipleOf": 9_973})),
     ];
     for spec in exploding {
         assert!(walk(&mut vocabulary.compile(&spec)) > 0);
