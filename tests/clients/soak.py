@@ -144,9 +144,9 @@ class Soak:
             body = {key: min(value, 16) if key.startswith("max_") and isinstance(value, int) else value
                     for key, value in body.items()}
             if self.rng.random() < 0.8:
-                body |= {"model": self.model}
-            if path in (CHAT, COMPLETIONS) and not any(key.startswith("max_") for key in body):
-                body["max_tokens"] = 8
+                body["model"] = self.model
+            if body.get("max_tokens", body.get("max_completion_tokens")) in (None, -1):
+                body["max_tokens"] = body["max_completion_tokens"] = 8
         async with self.sent(path, body) as connection:
             await self.refused_or_done(connection, may_be_done=True)
 
