@@ -25,6 +25,8 @@ pub enum Finish {
     End(u32),
     /// The stop string of this index was found.
     Stop(usize),
+    /// It has the form that was asked for, and nothing may follow.
+    Complete,
     /// It has as many tokens as were asked for.
     Length,
     /// The context is full.
@@ -37,7 +39,7 @@ impl Finish {
     /// The word for it in the usual APIs.
     pub fn reason(self) -> &'static str {
         match self {
-            Self::End(_) | Self::Stop(_) => "stop",
+            Self::End(_) | Self::Stop(_) | Self::Complete => "stop",
             Self::Length | Self::Context => "length",
             Self::Cancelled => "cancelled",
         }

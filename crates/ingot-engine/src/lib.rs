@@ -11,6 +11,7 @@ mod embedder;
 mod error;
 mod fingerprint;
 mod generate;
+pub mod grammar;
 mod machine;
 mod memory;
 mod model;

@@ -3,6 +3,7 @@
 mod common;
 
 use common::{MODELS, open, tokens};
+use ingot_engine::grammar::{GrammarSpec, Grammars};
 use ingot_engine::scheduler::{Demand, Event, Job, Limits, Refused, Sink, Token};
 use ingot_engine::{Error, ExecutorKind, Finish, Model, Request, Sampler, SamplerOptions, Scheduler};
 use ingot_gpu::DeviceKind;
@@ -97,6 +98,7 @@ fn submit(scheduler: &Scheduler, prompt: &[u32], seeds: &[u64], max_tokens: usiz
         choices: seeds.iter().map(|&seed| sampling(seed)).collect(),
         request: request(max_tokens),
         logprobs: None,
+        grammar: None,
         client: 0,
         sink: reader.clone(),
     };
@@ -275,7 +277,18 @@ fn too_many_are_refused() {
     let job = |max_tokens| {
         let sink = Reader::new();
         let (choices, request) = (vec![sampling(1)], request(max_tokens));
-        (Job { prompt: vec![1, 2], choices, request, logprobs: None, client: 0, sink: sink.clone() }, sink)
+        (
+            Job {
+                prompt: vec![1, 2],
+                choices,
+                request,
+                logprobs: None,
+                grammar: None,
+                client: 0,
+                sink: sink.clone(),
+            },
+            sink,
+        )
     };
     let (first, reader) = job(1 << 20);
     scheduler.submit(first).unwrap();
@@ -308,7 +321,8 @@ fn clients_with_few_sequences_come_first() {
     for client in [1, 1, 1, 1, 2] {
         let sink = Arc::new(Named(client, order.clone()));
         let (choices, request) = (vec![sampling(1)], request(200));
-        let job = Job { prompt: tokens(1, 400), choices, request, logprobs: None, client, sink };
+        let job =
+            Job { prompt: tokens(1, 400), choices, request, logprobs: None, grammar: None, client, sink };
         scheduler.submit(job).unwrap();
     }
     wait_for(|| order.lock().unwrap().len() == 5);
@@ -324,7 +338,7 @@ fn nonsense_is_refused_at_once() {
     let refused = |prompt: Vec<u32>, sampling: SamplerOptions, stop: &str| {
         let request = Request { stop: vec![stop.into()], ..request(1) };
         let (choices, sink) = (vec![sampling], Reader::new());
-        let job = Job { prompt, choices, request, logprobs: None, client: 0, sink };
+        let job = Job { prompt, choices, request, logprobs: None, grammar: None, client: 0, sink };
         scheduler.submit(job).unwrap_err().to_string()
     };
     let vocab = model.info().vocab as u32;
@@ -333,4 +347,33 @@ fn nonsense_is_refused_at_once() {
     assert!(refused(vec![1; model.context()], sampling(1), "x").contains("context"));
     assert!(refused(vec![1], SamplerOptions { top_p: 2.0, ..sampling(1) }, "x").contains("top_p"));
     assert!(refused(vec![1], sampling(1), "").contains("stop"));
+}
+
+#[test]
+fn texts_keep_to_their_grammars() {
+    let model = open("qwen2-s-q4_k_m", ExecutorKind::Cpu);
+    let grammars = Grammars::new(model.tokenizer()).unwrap();
+    let digits = GrammarSpec::Regex("[0-9]{3}-[ab]{2}".into());
+    let grammar = grammars.compile(&digits, &Default::default()).unwrap();
+    let scheduler = Scheduler::start(model, Limits::default());
+    let free: Vec<_> = (0..3).map(|i| submit(&scheduler, &tokens(i, 30), &[1], 30)).collect();
+    let sink = Reader::new();
+    let choices: Vec<_> = (0..4).map(sampling).collect();
+    let job = Job {
+        prompt: tokens(1, 30),
+        choices,
+        request: request(30),
+        logprobs: None,
+        grammar: Some(grammar),
+        client: 0,
+        sink: sink.clone(),
+    };
+    scheduler.submit(job).unwrap();
+    for text in sink.finish(4) {
+        let (number, letters) = text.text.split_once('-').unwrap();
+        assert!(number.len() == 3 && number.parse::<u32>().is_ok(), "{text:?}");
+        assert!(letters.len() == 2 && letters.chars().all(|c| "ab".contains(c)), "{text:?}");
+        assert_eq!(text.finish, Some(Finish::Complete));
+    }
+    free.iter().for_each(|reader| assert_eq!(reader.finish(1)[0].tokens.len(), 30));
 }

@@ -3,6 +3,7 @@
 use crate::config::Config;
 use crate::error::{ApiError, Result};
 use crate::metrics::Metrics;
+use ingot_engine::grammar::Grammars;
 use ingot_engine::{Model, Scheduler};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -15,6 +16,8 @@ pub(crate) struct App {
     pub(crate) metrics: Metrics,
     /// Absent while the model is being opened.
     scheduler: OnceLock<Scheduler>,
+    /// Made when they are first asked for.
+    grammars: OnceLock<Grammars>,
     draining: AtomicBool,
     /// Whose turn it is to make embeddings.
     pub(crate) embedding: Arc<Semaphore>,
@@ -41,6 +44,7 @@ impl App {
             config,
             metrics: Metrics::new(),
             scheduler: OnceLock::new(),
+            grammars: OnceLock::new(),
             draining: AtomicBool::new(false),
             embedding: Arc::new(Semaphore::new(1)),
             active: AtomicUsize::new(0),
@@ -81,6 +85,19 @@ impl App {
     /// The scheduler, if there is one, whatever the server is doing.
     pub(crate) fn running(&self) -> Option<&Scheduler> {
         self.scheduler.get()
+    }
+
+    /// What makes grammars for the model. The first time takes up to half a second.
+    pub(crate) fn grammars(&self) -> Result<&Grammars> {
+        let tokenizer = self.scheduler()?.model().tokenizer();
+        match self.grammars.get() {
+            Some(grammars) => Ok(grammars),
+            // If somebody else was faster, theirs.
+            None => {
+                let grammars = Grammars::new(tokenizer)?;
+                Ok(self.grammars.get_or_init(|| grammars))
+            }
+        }
     }
 
     /// How the model presents itself.

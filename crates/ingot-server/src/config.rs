@@ -1,5 +1,6 @@
 //! What a server allows, and whom.
 
+use ingot_engine::grammar::GrammarLimits;
 use ingot_engine::{SamplerOptions, scheduler};
 use std::time::Duration;
 
@@ -43,6 +44,8 @@ pub struct Limits {
     pub logprobs: usize,
     /// Entries of `logit_bias`.
     pub biases: usize,
+    /// What the form of an answer may cost.
+    pub grammar: GrammarLimits,
     /// Texts of one request for embeddings.
     pub inputs: usize,
     /// Connections at the same time.
@@ -68,6 +71,7 @@ impl Default for Limits {
             stop_bytes: 1024,
             logprobs: 20,
             biases: 1024,
+            grammar: GrammarLimits::default(),
             inputs: 256,
             connections: 1024,
             arrival: Duration::from_secs(30),

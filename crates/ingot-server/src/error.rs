@@ -1,5 +1,6 @@
 //! Errors in the shape that clients of OpenAI's API know.
 
+use crate::tools::ToolError;
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header::RETRY_AFTER};
 use axum::response::{IntoResponse, Response};
@@ -98,5 +99,11 @@ impl From<Refused> for ApiError {
 impl From<ingot_tokenizer::Error> for ApiError {
     fn from(e: ingot_tokenizer::Error) -> Self {
         Self::param("messages", e)
+    }
+}
+
+impl From<ToolError> for ApiError {
+    fn from(e: ToolError) -> Self {
+        Self::param(e.param, &e)
     }
 }

@@ -13,6 +13,7 @@ mod http;
 mod metrics;
 mod page;
 mod texts;
+mod tools;
 
 pub use config::{Config, Limits};
 pub use http::{Server, Stop};

@@ -2,6 +2,7 @@
 
 use crate::app::App;
 use crate::error::{ApiError, Result};
+use ingot_engine::grammar::Grammar;
 use ingot_engine::scheduler::{Demand, Event, Job, Sink, Token};
 use ingot_engine::{Finish, Model, Request, SamplerOptions};
 use std::collections::VecDeque;
@@ -24,6 +25,7 @@ pub(crate) struct Order {
     pub(crate) choices: Vec<SamplerOptions>,
     pub(crate) request: Request,
     pub(crate) logprobs: Option<usize>,
+    pub(crate) grammar: Option<Grammar>,
     /// Whose request it is.
     pub(crate) client: u64,
 }
@@ -72,6 +74,7 @@ impl Texts {
                 choices: order.choices.clone(),
                 request: order.request.clone(),
                 logprobs: order.logprobs,
+                grammar: order.grammar.clone(),
                 client: order.client,
                 sink: Arc::new(Pipe { sender: sender.clone(), first: i * each }),
             })?;

@@ -36,6 +36,7 @@ impl Stats {
         let end = match self.finish {
             Finish::End(_) => "the model ended it",
             Finish::Stop(_) => "a stop string ended it",
+            Finish::Complete => "it has the form that was asked for",
             Finish::Length => "as long as asked for",
             Finish::Context => "the context is full",
             Finish::Cancelled => "interrupted",

@@ -17,6 +17,7 @@ mod sequence;
 mod shares;
 mod worker;
 
+use crate::grammar::Grammar;
 use crate::text::Text;
 use crate::{Error, Finish, Model, Request, Result, Sampler, SamplerOptions};
 use sequence::{Choice, Sequence};
@@ -58,6 +59,8 @@ pub struct Job {
     pub request: Request,
     /// Report the log-probability of each token, and of so many of the most probable.
     pub logprobs: Option<usize>,
+    /// The form that the texts must have.
+    pub grammar: Option<Grammar>,
     /// Whose job it is: those with few running sequences come first.
     pub client: u64,
     /// Who is told.
@@ -220,7 +223,8 @@ impl Scheduler {
         let mut choices = Vec::with_capacity(job.choices.len());
         for (index, options) in job.choices.into_iter().enumerate() {
             let sampler = Sampler::new(options).map_err(|e| Error::BadRequest(e.to_string()))?;
-            choices.push(Choice { index, sampler, text: Text::new(&job.request, tokenizer)? });
+            let (text, grammar) = (Text::new(&job.request, tokenizer)?, job.grammar.clone());
+            choices.push(Choice { index, sampler, text, grammar });
         }
         let waiting = self.shared.waiting.fetch_add(1, Ordering::Relaxed);
         if waiting >= self.limits.waiting {

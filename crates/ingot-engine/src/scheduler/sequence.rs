@@ -1,8 +1,9 @@
 //! A text on its way: its tokens, and who is told about it.
 
 use super::{Demand, Event, Logprobs, Sink, Token};
+use crate::grammar::Grammar;
 use crate::text::Text;
-use crate::{Finish, Sampler, Session, sampler};
+use crate::{Finish, Result, Sampler, Session, sampler};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,6 +12,31 @@ pub(super) struct Choice {
     pub(super) index: usize,
     pub(super) sampler: Sampler,
     pub(super) text: Text,
+    pub(super) grammar: Option<Grammar>,
+}
+
+impl Choice {
+    /// Chooses the next token.
+    ///
+    /// # Errors
+    /// If the grammar came to its limits.
+    fn sample(
+        &mut self,
+        logits: &[f32], // [vocab]
+    ) -> Result<u32> {
+        let id = match &mut self.grammar {
+            None => self.sampler.sample(logits),
+            Some(grammar) => {
+                let mut allowed = logits.to_vec();
+                grammar.mask()?.apply(&mut allowed);
+                let id = self.sampler.sample(&allowed);
+                grammar.accept(id)?;
+                id
+            }
+        };
+        self.sampler.accept(id);
+        Ok(id)
+    }
 }
 
 /// A sequence of tokens that grows.
@@ -112,28 +138,40 @@ impl Sequence {
         std::mem::take(&mut self.siblings).into_iter().map(sibling).collect()
     }
 
+    /// The tokens, and what restricts the next one.
+    pub(super) fn split(&mut self) -> (&[u32], Option<&mut Grammar>) {
+        (&self.tokens, self.choice.grammar.as_mut())
+    }
+
     /// Draws the next token from the session's logits; true if it is the last.
     pub(super) fn draw(&mut self, session: &Session) -> bool {
-        let (logits, choice) = (session.logits(), &mut self.choice);
-        if choice.text.left() == 0 {
+        if self.choice.text.left() == 0 {
             return self.end(Finish::Length);
         }
-        let id = choice.sampler.sample(logits);
-        choice.sampler.accept(id);
+        let id = match self.choice.sample(session.logits()) {
+            Ok(id) => id,
+            Err(e) => {
+                self.fail(e);
+                return true;
+            }
+        };
         self.tokens.push(id);
         let logprobs = self.logprobs.map(|top| {
-            let (token, top) = sampler::logprobs(logits, id, top);
+            let (token, top) = sampler::logprobs(session.logits(), id, top);
             Logprobs { token, top }
         });
-        let (text, finish) = choice.text.push(id, session.model().tokenizer());
-        let (left, index) = (choice.text.left(), choice.index);
-        self.sink.send(Event::Token(Token { choice: index, id, text, logprobs }));
+        let (text, finish) = self.choice.text.push(id, session.model().tokenizer());
+        let choice = self.choice.index;
+        self.sink.send(Event::Token(Token { choice, id, text, logprobs }));
         match finish {
             Some(finish) => {
-                self.sink.send(Event::End { choice: index, text: String::new(), finish });
+                self.sink.send(Event::End { choice, text: String::new(), finish });
                 true
             }
-            None if left == 0 => self.end(Finish::Length),
+            None if self.choice.grammar.as_ref().is_some_and(Grammar::is_finished) => {
+                self.end(Finish::Complete)
+            }
+            None if self.choice.text.left() == 0 => self.end(Finish::Length),
             None if self.tokens.len() >= session.model().context() => self.end(Finish::Context),
             None => false,
         }

@@ -8,6 +8,7 @@ use crate::{Error, Model, Session};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, TryRecvError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 /// How long to wait when all readers are behind.
@@ -146,6 +147,7 @@ impl Worker {
         let unread: Vec<usize> = self.running.iter_mut().map(|r| r.wanted(patience)).collect();
         let rows = shares(&unread, self.budget(unread.contains(&1)));
         let mut batch = Vec::with_capacity(rows.len());
+        let mut grammars = Vec::new();
         for (running, rows) in self.running.iter_mut().zip(rows) {
             let Running { sequence, session, stepped } = running;
             let seen = session.tokens().len();
@@ -153,17 +155,24 @@ impl Worker {
             let rows = rows.min(to_snapshot);
             *stepped = rows > 0;
             if rows > 0 {
-                batch.push((session, &sequence.tokens[seen..seen + rows]));
+                let (tokens, grammar) = sequence.split();
+                grammars.extend(grammar.filter(|_| seen + rows == tokens.len()));
+                batch.push((session, &tokens[seen..seen + rows]));
             }
         }
         if batch.is_empty() {
-            drop(batch);
             self.pause();
             return;
         }
         let (start, count) = (Instant::now(), batch.iter().map(|(_, tokens)| tokens.len()).sum::<usize>());
         let reading = count > batch.len();
-        let done = self.model.step(&mut batch);
+        let done = thread::scope(|scope| {
+            if !grammars.is_empty() {
+                // What goes wrong is said again when the mask is used.
+                scope.spawn(|| grammars.into_iter().for_each(|grammar| _ = grammar.mask()));
+            }
+            self.model.step(&mut batch)
+        });
         drop(batch);
         match done {
             Ok(()) => {

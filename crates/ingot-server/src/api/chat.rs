@@ -1,17 +1,17 @@
 //! `/v1/chat/completions`: the next message of a conversation.
 
+use super::conversation::{Ended, Question, Reply, Said, What};
 use super::fields::{Common, within};
 use super::messages::{self, ChatMessage};
 use super::sse::{self, Pieces};
-use super::{logprobs, usage};
+use super::{form, usage};
 use crate::app::{App, now};
 use crate::error::{ApiError, Result};
 use crate::http::{Body, Client, parse};
-use crate::texts::{Order, Part, Texts};
+use crate::tools::{Tool, ToolChoice, ToolDelta, Tools};
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
-use ingot_engine::Prompt;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use std::collections::VecDeque;
@@ -23,6 +23,9 @@ struct Fields {
     messages: Vec<ChatMessage>,
     logprobs: Option<bool>,
     top_logprobs: Option<usize>,
+    tools: Option<Vec<Tool>>,
+    tool_choice: Option<ToolChoice>,
+    parallel_tool_calls: Option<bool>,
     /// Further variables of the chat template, such as `enable_thinking`.
     #[serde(default)]
     chat_template_kwargs: Map<String, Value>,
@@ -35,30 +38,28 @@ pub(super) async fn create(
 ) -> Result<Response> {
     let fields: Fields = parse(&body)?;
     app.check_model(fields.model.as_deref())?;
-    let mut common = Common::parse(&app, &body)?;
+    let common = Common::parse(&app, &body)?;
     let logprobs = logprobs_wanted(&app, &fields)?;
-    let conversation = messages::convert(fields.messages)?;
-
-    let encoding = app.clone();
-    let prompt = super::blocking(move || {
-        let tokenizer = encoding.scheduler()?.model().tokenizer();
-        Ok(Prompt::of(tokenizer, &conversation, &fields.chat_template_kwargs)?)
-    })
-    .await?;
-    let prompts = vec![prompt.tokens];
-    super::check_prompts(&app, &prompts)?;
-    common.request.stop.extend(prompt.stop.map(str::to_owned));
-
+    let tools = Tools::new(fields.tools.unwrap_or_default(), fields.tool_choice, fields.parallel_tool_calls)?;
     let count = common.choices.len();
-    let (choices, request) = (common.choices, common.request);
-    let texts = Texts::begin(app.clone(), Order { prompts, choices, request, logprobs, client }).await?;
+    let question = Question {
+        messages: messages::convert(fields.messages)?,
+        tools,
+        form: form::wanted(&body)?,
+        variables: fields.chat_template_kwargs,
+        choices: common.choices,
+        request: common.request,
+        logprobs,
+        client,
+    };
+    let reply = Reply::begin(app.clone(), question).await?;
     let id = app.id("chatcmpl-");
     let answer = Answer { id, created: now(), app, logprobs: logprobs.is_some() };
     if common.stream {
         let include_usage = common.include_usage;
-        return Ok(sse::respond(Streaming { answer, texts, begun: vec![false; count], include_usage }));
+        return Ok(sse::respond(Streaming { answer, reply, begun: vec![false; count], include_usage }));
     }
-    Ok(Json(whole(&answer, texts, count).await?).into_response())
+    Ok(Json(whole(&answer, reply, count).await?).into_response())
 }
 
 fn logprobs_wanted(app: &App, fields: &Fields) -> Result<Option<usize>> {
@@ -103,42 +104,71 @@ impl Answer {
 #[derive(Default)]
 struct Choice {
     text: String,
+    calls: Vec<Value>,
     logprobs: Vec<Value>,
     finish: Option<&'static str>,
 }
 
-async fn whole(answer: &Answer, mut texts: Texts, count: usize) -> Result<Value> {
-    let mut choices: Vec<Choice> = (0..count).map(|_| Choice::default()).collect();
-    while let Some(part) = texts.next().await.transpose()? {
-        match part {
-            Part::Token(token) => {
-                let choice = &mut choices[token.choice];
-                choice.text += &token.text;
-                choice.logprobs.extend(logprobs::chat(&token, texts.model().tokenizer()));
+impl Choice {
+    fn take(&mut self, what: What) {
+        match what {
+            What::Delta(ToolDelta::Content(text)) => self.text += &text,
+            What::Delta(ToolDelta::Call { id, name, .. }) => {
+                let function = json!({ "name": name, "arguments": "" });
+                self.calls.push(json!({ "id": id, "type": "function", "function": function }));
             }
-            Part::End { choice, text, finish } => {
-                choices[choice].text += &text;
-                choices[choice].finish = Some(finish.reason());
+            What::Delta(ToolDelta::Arguments { index, fragment }) => {
+                if let Value::String(arguments) = &mut self.calls[index]["function"]["arguments"] {
+                    *arguments += &fragment;
+                }
             }
+            What::Logprobs(entry) => self.logprobs.push(entry),
+            What::End(ended) => self.finish = Some(reason(ended)),
         }
     }
-    let choice = |(index, choice): (usize, Choice)| {
+
+    fn message(&mut self) -> Value {
+        let calls = std::mem::take(&mut self.calls);
+        let content = (calls.is_empty() || !self.text.is_empty()).then(|| std::mem::take(&mut self.text));
+        let mut message = json!({ "role": "assistant", "content": content, "refusal": null });
+        if !calls.is_empty() {
+            message["tool_calls"] = calls.into();
+        }
+        message
+    }
+}
+
+/// The word for it.
+fn reason(ended: Ended) -> &'static str {
+    match ended {
+        Ended::Stop | Ended::StopString(_) => "stop",
+        Ended::Length => "length",
+        Ended::Calls => "tool_calls",
+    }
+}
+
+async fn whole(answer: &Answer, mut reply: Reply, count: usize) -> Result<Value> {
+    let mut choices: Vec<Choice> = (0..count).map(|_| Choice::default()).collect();
+    while let Some(said) = reply.next().await? {
+        said.into_iter().for_each(|Said { choice, what }| choices[choice].take(what));
+    }
+    let choice = |(index, mut choice): (usize, Choice)| {
         json!({
             "index": index,
-            "message": { "role": "assistant", "content": choice.text, "refusal": null },
+            "message": choice.message(),
             "logprobs": answer.logprobs(choice.logprobs),
             "finish_reason": choice.finish,
         })
     };
     let mut body = answer.body("chat.completion", choices.into_iter().enumerate().map(choice).collect());
-    body["usage"] = usage(&texts.usage);
+    body["usage"] = usage(reply.usage());
     Ok(body)
 }
 
 /// An answer that is sent piece by piece.
 struct Streaming {
     answer: Answer,
-    texts: Texts,
+    reply: Reply,
     /// Which choices have said who speaks.
     begun: Vec<bool>,
     include_usage: bool,
@@ -153,33 +183,54 @@ impl Streaming {
 
 impl Pieces for Streaming {
     async fn next(&mut self, out: &mut VecDeque<Value>) -> Result<bool> {
-        let Some(part) = self.texts.next().await.transpose()? else {
+        let Some(said) = self.reply.next().await? else {
             if std::mem::take(&mut self.include_usage) {
                 let mut body = self.answer.body("chat.completion.chunk", json!([]));
-                body["usage"] = usage(&self.texts.usage);
+                body["usage"] = usage(self.reply.usage());
                 out.push_back(body);
                 return Ok(true);
             }
             return Ok(false);
         };
-        let (index, text, entry, finish) = match part {
-            Part::Token(token) => {
-                let entry = logprobs::chat(&token, self.texts.model().tokenizer());
-                (token.choice, token.text, entry, None)
+        // Of one token: its log-probabilities go with the text that it brings.
+        let mut entry = None;
+        for Said { choice, what } in said {
+            if !std::mem::replace(&mut self.begun[choice], true) {
+                let role = json!({ "role": "assistant", "content": "" });
+                out.push_back(self.piece(choice, role, Value::Null, None));
             }
-            Part::End { choice, text, finish } => (choice, text, None, Some(finish.reason())),
-        };
-        if !std::mem::replace(&mut self.begun[index], true) {
-            let role = json!({ "role": "assistant", "content": "" });
-            out.push_back(self.piece(index, role, Value::Null, None));
+            let (delta, ended) = match what {
+                What::Logprobs(new) => {
+                    entry = Some((choice, new));
+                    continue;
+                }
+                What::Delta(delta) => (chunk(delta), None),
+                What::End(ended) => (json!({}), Some(reason(ended))),
+            };
+            let entry = entry.take().map(|(_, entry)| self.answer.logprobs(vec![entry]));
+            out.push_back(self.piece(choice, delta, entry.unwrap_or_default(), ended));
         }
-        if !text.is_empty() || entry.is_some() {
-            let logprobs = self.answer.logprobs(entry.into_iter().collect());
-            out.push_back(self.piece(index, json!({ "content": text }), logprobs, None));
-        }
-        if finish.is_some() {
-            out.push_back(self.piece(index, json!({}), Value::Null, finish));
+        if let Some((choice, entry)) = entry {
+            out.push_back(self.piece(
+                choice,
+                json!({ "content": "" }),
+                self.answer.logprobs(vec![entry]),
+                None,
+            ));
         }
         Ok(true)
+    }
+}
+
+fn chunk(delta: ToolDelta) -> Value {
+    match delta {
+        ToolDelta::Content(text) => json!({ "content": text }),
+        ToolDelta::Call { index, id, name } => {
+            let function = json!({ "name": name, "arguments": "" });
+            json!({ "tool_calls": [{ "index": index, "id": id, "type": "function", "function": function }] })
+        }
+        ToolDelta::Arguments { index, fragment } => {
+            json!({ "tool_calls": [{ "index": index, "function": { "arguments": fragment } }] })
+        }
     }
 }

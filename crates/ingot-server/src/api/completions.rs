@@ -1,6 +1,7 @@
 //! `/v1/completions`: texts are continued as they are.
 
 use super::fields::{Common, within};
+use super::form;
 use super::inputs::Inputs;
 use super::logprobs::Lists;
 use super::sse::{self, Pieces};
@@ -41,12 +42,15 @@ pub(super) async fn create(
     }
     within("prompt", fields.prompt.count() * common.choices.len(), app.config.limits.choices)?;
 
+    let form = form::wanted(&body)?;
     let encoding = app.clone();
-    let (prompts, echoes) = super::blocking(move || {
+    let (prompts, echoes, grammar) = super::blocking(move || {
         let tokenizer = encoding.scheduler()?.model().tokenizer();
         let prompts = fields.prompt.encode(tokenizer, "prompt")?;
         let echoes = prompts.iter().map(|p| if fields.echo { tokenizer.decode(p) } else { String::new() });
-        Ok((prompts.clone(), echoes.collect::<Vec<_>>()))
+        let echoes: Vec<_> = echoes.collect();
+        let grammar = form.map(|form| form::compile(&encoding, &form)).transpose()?;
+        Ok((prompts, echoes, grammar))
     })
     .await?;
     super::check_prompts(&app, &prompts)?;
@@ -56,6 +60,7 @@ pub(super) async fn create(
         choices: common.choices,
         request: common.request,
         logprobs: fields.logprobs,
+        grammar,
         client,
     };
     let texts = Texts::begin(app.clone(), order).await?;

@@ -50,12 +50,14 @@ pub(super) fn convert(messages: Vec<ChatMessage>) -> Result<Vec<Message>> {
 fn text_of(message: usize, parts: Vec<Part>) -> Result<String> {
     let text = |(i, part): (usize, Part)| match (part.kind.as_str(), part.text) {
         ("text" | "input_text" | "output_text", Some(text)) => Ok(text),
-        (kind, _) => {
-            let param = format!("messages[{message}].content[{i}]");
-            let kind: String = kind.chars().take(40).collect();
-            Err(ApiError::param(param, format!("parts of type '{kind}' are not supported, only text")))
-        }
+        (kind, _) => Err(not_text(&format!("messages[{message}].content[{i}]"), kind)),
     };
     let texts: Vec<String> = parts.into_iter().enumerate().map(text).collect::<Result<_>>()?;
     Ok(texts.join("\n"))
+}
+
+/// Pictures, sounds, files.
+pub(super) fn not_text(place: &str, kind: &str) -> ApiError {
+    let kind: String = kind.chars().take(40).collect();
+    ApiError::param(place, format!("{place}: parts of type '{kind}' are not supported, only text"))
 }

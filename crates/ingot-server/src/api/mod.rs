@@ -2,10 +2,13 @@
 //! OpenAI's API expect; fields that are not known are ignored, known ones that cannot
 //! be obeyed are refused.
 
+mod anthropic;
 mod chat;
 mod completions;
+mod conversation;
 mod embeddings;
 mod fields;
+mod form;
 mod inputs;
 mod logprobs;
 mod messages;
@@ -41,6 +44,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/v1/models/{*name}", get(models::one))
         .route("/v1/completions", post(completions::create))
         .route("/v1/embeddings", post(embeddings::create))
+        .route("/v1/messages", post(anthropic::create))
         .route("/v1/chat/completions", post(chat::create))
         .method_not_allowed_fallback(async || {
             ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "this path does not take this method")
