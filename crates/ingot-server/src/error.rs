@@ -48,6 +48,12 @@ impl ApiError {
         Self { retry: true, ..Self::new(StatusCode::SERVICE_UNAVAILABLE, message) }
     }
 
+    /// About a part of this field.
+    pub(crate) fn within(self, field: &str) -> Self {
+        let param = self.param.map_or(field.to_owned(), |param| format!("{field}.{param}"));
+        Self { param: Some(param), ..self }
+    }
+
     pub(crate) fn code(self, code: &'static str) -> Self {
         Self { code: Some(code), ..self }
     }

@@ -13,6 +13,7 @@ mod inputs;
 mod logprobs;
 mod messages;
 mod models;
+mod responses;
 mod sse;
 mod status;
 mod tokens;
@@ -44,6 +45,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/v1/models/{*name}", get(models::one))
         .route("/v1/completions", post(completions::create))
         .route("/v1/embeddings", post(embeddings::create))
+        .route("/v1/responses", post(responses::create))
         .route("/v1/messages", post(anthropic::create))
         .route("/v1/chat/completions", post(chat::create))
         .method_not_allowed_fallback(async || {
