@@ -38,8 +38,6 @@ BLOCKS = 9  # of requests after the first ones; memory is looked at after each
 CHAT, COMPLETIONS, EMBEDDINGS = "/v1/chat/completions", "/v1/completions", "/v1/embeddings"
 SCHEMA = {"type": "object", "properties": {"animal": {"enum": ["fox", "owl"]}, "tame": {"type": "boolean"}},
           "required": ["animal", "tame"], "additionalProperties": False}
-
-
 # So little memory for texts that remembered ones are forgotten, and running ones have to make room for each other.
 SERVE = ["--memory", "24"]
 
@@ -53,6 +51,8 @@ class Soak:
         self.server, self.url, self.model = server, server.url, model
         self.rng = random.Random(seed)
         self.bodies = Bodies(document, self.rng)
+        if not self.bodies.schemas:
+            raise Wrong("/openapi.json describes no requests")
         # What the server does not say it has is left out.
         missing = {kind for kind, name in (("embedding", EMBEDDINGS), ("formed", "regex"))
                    if f'"{name}"' not in json.dumps(document)}
