@@ -12,7 +12,7 @@ before the answer or within their own request, read or write slowly, send random
   * the process ends, or a request finds no answer in time,
   * a good request is answered with anything but 200, or 429 or 503 with a Retry-After; a bad one with 500 or more,
   * a request is left running or waiting when nobody waits for it,
-  * memory that is resident grows by more than --growth percent after the first requests (1,000, or half of them),
+  * memory that is resident grows by more than --growth percent after the first 2,000 (or half of the requests),
   * it takes longer than --limit seconds.
 
 The same seed makes the same requests; when they meet is up to the machine.
@@ -21,6 +21,7 @@ import argparse
 import asyncio
 import collections
 import json
+import os
 import random
 import sys
 import time
@@ -32,10 +33,13 @@ from server import Failed, Server
 
 CLIENTS, IDLE_CONNECTIONS = 16, 32
 REQUEST_LIMIT, QUIET_LIMIT = 60, 30  # seconds
+FIRST = 2000  # requests after which memory may not grow
 BLOCKS = 9  # of requests after the first ones; memory is looked at after each
 CHAT, COMPLETIONS, EMBEDDINGS = "/v1/chat/completions", "/v1/completions", "/v1/embeddings"
 SCHEMA = {"type": "object", "properties": {"animal": {"enum": ["fox", "owl"]}, "tame": {"type": "boolean"}},
           "required": ["animal", "tame"], "additionalProperties": False}
+# So little memory for texts that remembered ones are forgotten, and running ones have to make room for each other.
+SERVE = ["--memory", "24"]
 
 
 class Wrong(Exception):
@@ -47,6 +51,8 @@ class Soak:
         self.server, self.url, self.model = server, server.url, model
         self.rng = random.Random(seed)
         self.bodies = Bodies(document, self.rng)
+        if not self.bodies.schemas:
+            raise Wrong("/openapi.json describes no requests")
         # What the server does not say it has is left out.
         missing = {kind for kind, name in (("embedding", EMBEDDINGS), ("formed", "regex"))
                    if f'"{name}"' not in json.dumps(document)}
@@ -144,9 +150,9 @@ class Soak:
             body = {key: min(value, 16) if key.startswith("max_") and isinstance(value, int) else value
                     for key, value in body.items()}
             if self.rng.random() < 0.8:
-                body |= {"model": self.model}
-            if path in (CHAT, COMPLETIONS) and not any(key.startswith("max_") for key in body):
-                body["max_tokens"] = 8
+                body["model"] = self.model
+            if body.get("max_tokens", body.get("max_completion_tokens")) in (None, -1):
+                body["max_tokens"] = body["max_completion_tokens"] = 8
         async with self.sent(path, body) as connection:
             await self.refused_or_done(connection, may_be_done=True)
 
@@ -176,6 +182,15 @@ class Soak:
         """Nothing is said."""
         async with self.opened():
             await asyncio.sleep(0.2)
+
+    async def fill(self):
+        """As much at once as the server ever gets here and more, so that what it keeps for later use is there."""
+        body = self.chat(n=3, logprobs=True, top_logprobs=5, max_tokens=48, ignore_eos=True)
+        bodies = []
+        for number in range(4 * CLIENTS):
+            messages = [{"role": "user", "content": f"{number} " + "Tell me a story about a fox. " * 40}]
+            bodies.append(body | {"messages": messages})
+        await asyncio.gather(*(self.good(CHAT, body) for body in bodies))
 
     # ---- what is done with it ----------------------------------------------------
 
@@ -278,10 +293,11 @@ async def run(a, server):
     model = (await fetch(server.url, "/v1/models"))["data"][0]["id"]
     soak = Soak(server, model, await fetch(server.url, "/openapi.json"), a.seed)
     silent = [await wire.Connection.open(server.url) for _ in range(IDLE_CONNECTIONS)]
-    first = min(1000, a.requests // 2)
+    first = min(FIRST, a.requests // 2)
     rest = a.requests - first
     sizes = [first] + [rest * (i + 1) // BLOCKS - rest * i // BLOCKS for i in range(BLOCKS)]
     done, resident = 0, []
+    await soak.fill()
     print("requests    seconds   resident MB   of it sequences")
     for size in sizes:
         await soak.block(size, end)
@@ -311,11 +327,15 @@ def main():
     p.add_argument("--seed", type=int, default=1)
     p.add_argument("--growth", type=float, default=2, metavar="PERCENT", help="default: %(default)s")
     p.add_argument("--limit", type=float, default=1200, metavar="SECONDS", help="default: %(default)s")
-    p.add_argument("arguments", nargs="*", help="for `ingot serve`; after --")
+    p.add_argument("arguments", nargs="*", default=SERVE, metavar="ARGUMENT",
+                   help="for `ingot serve`, after --; default: " + " ".join(SERVE))
     a = p.parse_args()
     if not 20 <= a.requests <= 1_000_000:
         p.error("--requests: from 20 to 1,000,000")
     try:
+        # With one arena: else memory grows by what each of the allocator's many keeps for itself, until the busiest
+        # moment of every thread has been seen, which takes about 7,000 requests.
+        os.environ["MALLOC_ARENA_MAX"] = "1"
         with Server.ingot(*a.arguments) as server:
             wrong = asyncio.run(run(a, server))
             if server.process.poll() is None and (code := server.stop()) != 0:

@@ -117,11 +117,9 @@ def test_logprobs_within_a_grammar(client, model):
 @pytest.mark.parametrize("parameters, param", [
     ({"response_format": by_schema({"type": "strnig"})}, "response_format"),
     ({"response_format": by_schema({"$ref": "#/definitions/none"})}, "response_format"),
-    ({"response_format": by_schema(None)}, "response_format"),
     ({"response_format": {"type": "yaml"}}, "response_format"),
     ({"extra_body": {"regex": "(open"}}, "regex"),
     ({"extra_body": {"regex": 5}}, "regex"),
-    ({"extra_body": {"regex": "((((a{99}){99}){99}){99}){99}"}}, "regex"),
     ({"extra_body": {"grammar": "start: unheard"}}, "grammar"),
     ({"extra_body": {"grammar": "root ::= root"}}, "grammar"),
     ({"extra_body": {"grammar": "start: " + "(" * 100_000}}, "grammar"),
