@@ -8,7 +8,7 @@
 //! faster than it is.
 
 use crate::pool::Pool;
-use memmap2::{Advice, MmapMut};
+use memmap2::MmapMut;
 use std::hint::black_box;
 use std::time::Instant;
 
@@ -67,7 +67,7 @@ fn sum(words: &[[u8; WORD]]) -> u64 {
 
 #[cfg(target_os = "linux")]
 fn advise(buffer: &MmapMut, huge: bool) -> Option<()> {
-    buffer.advise(if huge { Advice::HugePage } else { Advice::NoHugePage }).ok()
+    buffer.advise(if huge { memmap2::Advice::HugePage } else { memmap2::Advice::NoHugePage }).ok()
 }
 
 #[cfg(not(target_os = "linux"))]

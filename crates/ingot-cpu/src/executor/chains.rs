@@ -10,7 +10,8 @@ use std::ops::Range;
 
 /// A piece of work, in the place of its last op.
 pub(super) enum Work {
-    /// Ops one after the other, by their index: one, or several that work row by row.
+    /// Ops one after the other, by their index: one that is no product, or several that
+    /// work row by row.
     Ops(Range<usize>),
     /// Products whose ops follow each other, in stages: those of one read nothing
     /// that the others of it write.
@@ -19,6 +20,16 @@ pub(super) enum Work {
     Shift(Shift),
     /// A time mix.
     Mix(Box<Mix>),
+}
+
+impl Work {
+    /// The products of each stage.
+    pub(super) fn products(&self) -> &[Vec<Linear>] {
+        match self {
+            Self::Linears(stages) => stages,
+            Self::Ops(_) | Self::Shift(_) | Self::Mix(_) => &[],
+        }
+    }
 }
 
 /// A token shift and the norm before it.
@@ -62,7 +73,7 @@ pub(super) fn chains(plan: &Plan) -> (Vec<Work>, Vec<Uses>) {
     while first < work.len() {
         let linears = finder.linears(first);
         let end = first + linears.len().max(1);
-        if linears.len() > 1 {
+        if !linears.is_empty() {
             let stages = finder.stages(&linears);
             finder.gather(first..end);
             work[first..end].fill_with(|| None);

@@ -1,7 +1,8 @@
 //! Matrix products: all parts of an op, or of several, are one piece of parallel
 //! work.
 
-use super::{CpuExecutor, Machine};
+use super::workspace::Workspace;
+use super::{CpuExecutor, Machine, Weights};
 use crate::blocks::GROUP;
 use crate::linear::{Active, Input, Layout, MOST_ACTIVE};
 use crate::q8::Q8;
@@ -18,6 +19,8 @@ pub(super) struct Scratch {
     rounded: Vec<Q8>,
     inputs: Vec<Input8>,
     parts: Vec<Part>,
+    /// By part.
+    outs: Vec<Out>,
     /// By part, for those that multiply few tokens with weights in columns.
     active: Vec<Active>,
 }
@@ -33,12 +36,45 @@ struct Input8 {
 struct Part {
     /// Which op, and which of its parts.
     of: (usize, usize),
-    out: Out,
+    /// Rows of weights.
+    rows: usize,
     /// Rows that are handed out together.
     unit: usize,
     /// How often it has these in the count over all parts.
     units: Range<usize>,
 }
+
+impl Part {
+    /// Rows of some units, given in the count over all parts: those that are its own.
+    fn rows(&self, units: &Range<usize>) -> Range<usize> {
+        let row = |unit: usize| {
+            let unit = unit.clamp(self.units.start, self.units.end) - self.units.start;
+            self.rows.min(unit * self.unit)
+        };
+        row(units.start)..row(units.end)
+    }
+}
+
+/// The parts of ops that run together, how many units they have, and how many
+/// multiplications one of these is for a token.
+fn divide(weights: &Weights, workspace: &Workspace, ops: &[Linear], parts: &mut Vec<Part>) -> (usize, usize) {
+    parts.clear();
+    let (mut units, mut work) = (0, 0);
+    for (o, op) in ops.iter().enumerate() {
+        for (p, part) in op.parts.iter().enumerate() {
+            let (of, rows) = ((o, p), workspace.width(part.out));
+            let unit = weights.matrix(part.weight, 0).unit();
+            let first = units;
+            units += rows.div_ceil(unit);
+            work += rows * workspace.width(op.x);
+            parts.push(Part { of, rows, unit, units: first..units });
+        }
+    }
+    (units, work / units)
+}
+
+/// For so many tokens at most, products wait for memory.
+const FEW: usize = 16;
 
 /// True if products with this tensor take rounded activations.
 pub(super) fn takes_q8(tensor: &Tensor, inputs: Precision) -> bool {
@@ -103,21 +139,12 @@ impl CpuExecutor {
             return;
         }
         self.round_inputs(ops);
-        let Scratch { rounded, inputs, parts, active } = &mut self.linear;
+        let Scratch { rounded, inputs, parts, outs, active } = &mut self.linear;
         let (machine, weights, workspace) = (&self.machine, &self.weights, &mut self.workspace);
-        parts.clear();
-        let (mut units, mut work) = (0, 0);
-        for (o, op) in ops.iter().enumerate() {
-            for (p, part) in op.parts.iter().enumerate() {
-                let out = workspace.out(part.out);
-                let unit = weights.matrix(part.weight, 0).unit();
-                let first = units;
-                units += out.width().div_ceil(unit);
-                work += out.width() * workspace.width(op.x) * tokens;
-                parts.push(Part { of: (o, p), out, unit, units: first..units });
-            }
-        }
-        let (workspace, parts) = (&*workspace, &*parts);
+        let (units, cost) = divide(weights, workspace, ops, parts);
+        outs.clear();
+        outs.extend(parts.iter().map(|part| workspace.out(ops[part.of.0].parts[part.of.1].out)));
+        let (workspace, parts, outs) = (&*workspace, &*parts, &*outs);
         let round = |buf: Buf| {
             let own = || inputs.iter().find(|input| input.buf == buf).map(|i| &rounded[i.groups.clone()]);
             workspace.rounded(buf).or_else(own).expect("rounded before")
@@ -134,16 +161,14 @@ impl CpuExecutor {
             }
         }
         let active = &*active;
-        machine.split(units, work / units, |range| {
-            for (Part { of, out, unit, units }, active) in parts.iter().zip(active) {
-                let mine = range.start.max(units.start)..range.end.min(units.end);
-                if mine.is_empty() {
+        machine.split(units, cost * tokens, |range| {
+            for ((part, out), active) in parts.iter().zip(outs).zip(active) {
+                let rows = part.rows(&range);
+                if rows.is_empty() {
                     continue;
                 }
-                let rows =
-                    (mine.start - units.start) * unit..((mine.end - units.start) * unit).min(out.width());
-                let op = &ops[of.0];
-                let part = &op.parts[of.1];
+                let op = &ops[part.of.0];
+                let part = &op.parts[part.of.1];
                 let x = if !takes_q8(weights.tensor(part.weight), op.inputs) {
                     Input::Floats(workspace.all(op.x))
                 } else if is_sparse(part) {
@@ -166,6 +191,28 @@ impl CpuExecutor {
         });
     }
 
+    /// Tells the threads which weights they will read when these ops run, if it is these
+    /// that they will wait for. (Their shares may have more; this is the beginning.)
+    pub(super) fn expect(&mut self, ops: &[Linear]) {
+        let (machine, weights, workspace) = (&self.machine, &self.weights, &self.workspace);
+        let tokens = workspace.rows(ops[0].x);
+        if !(1..=FEW).contains(&tokens) {
+            return machine.pool.expect(|_| &[]);
+        }
+        let parts = &mut self.linear.parts;
+        let (units, cost) = divide(weights, workspace, ops, parts);
+        machine.pool.expect(|thread| {
+            let share = machine.share(units, cost * tokens, thread);
+            let Some(part) = parts.iter().find(|part| part.units.contains(&share.start)) else { return &[] };
+            let matrix = weights.matrix(ops[part.of.0].parts[part.of.1].weight, 0);
+            match matrix.layout {
+                // Most of it may not be wanted.
+                Layout::Columns => &[],
+                Layout::Rows | Layout::Tiles => matrix.bytes_of(part.rows(&share)),
+            }
+        });
+    }
+
     /// Rounds those inputs that are wanted so and are not yet.
     fn round_inputs(&mut self, ops: &[Linear]) {
         let Scratch { rounded, inputs, .. } = &mut self.linear;
@@ -183,6 +230,22 @@ impl CpuExecutor {
         }
         for input in &*inputs {
             round_at(machine, workspace.all(input.buf), rounded, input.groups.start);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn units_are_rows_of_a_part() {
+        // The third to fifth unit of all, the last of which is not full.
+        let part = Part { of: (0, 0), rows: 70, unit: 32, units: 2..5 };
+        for (units, rows) in
+            [(0..9, 0..70), (2..3, 0..32), (3..5, 32..70), (4..7, 64..70), (0..2, 0..0), (5..6, 70..70)]
+        {
+            assert_eq!(part.rows(&units), rows, "{units:?}");
         }
     }
 }

@@ -83,6 +83,11 @@ impl Machine {
     fn split(&self, items: usize, cost: usize, f: impl Fn(Range<usize>) + Sync) {
         self.pool.for_each_range(items, WORTH_SPLITTING / cost.max(1), f);
     }
+
+    /// The items that a thread begins with in [`split`](Self::split).
+    fn share(&self, items: usize, cost: usize, thread: usize) -> Range<usize> {
+        self.pool.share(items, WORTH_SPLITTING / cost.max(1), thread)
+    }
 }
 
 /// The plan's tensors.
@@ -247,10 +252,9 @@ impl CpuExecutor {
             Op::Blend(op) => self.blend(op),
             Op::Bonus(op) => self.bonus(op),
             Op::Experts(op) => self.experts(op),
-            Op::Linear(op) => self.linears(std::slice::from_ref(op)),
             Op::RwkvKeys(op) => self.rwkv_keys(op),
             Op::StoreKv(op) => self.store_kv(op, step),
-            Op::TokenShift(_) => unreachable!("always in a chain"),
+            Op::Linear(_) | Op::TokenShift(_) => unreachable!("always in a chain"),
             Op::Wkv7(op) => self.wkv7(op, step),
             Op::Add(_)
             | Op::Embed(_)
@@ -306,11 +310,18 @@ impl Executor for CpuExecutor {
         if first {
             self.weights.matrices.hold(true);
         }
+        let mut products = work.iter().flat_map(Work::products).cycle();
+        products.next();
         for work in &*work {
             self.weights.matrices.admit();
             match work {
                 Work::Ops(ops) => self.ops(&plan.ops()[ops.clone()], step),
-                Work::Linears(stages) => stages.iter().for_each(|stage| self.linears(stage)),
+                Work::Linears(stages) => {
+                    for (stage, next) in stages.iter().zip(&mut products) {
+                        self.expect(next);
+                        self.linears(stage);
+                    }
+                }
                 Work::Shift(shift) => self.shift(shift, step),
                 Work::Mix(mix) => self.mix(mix, step),
             }

@@ -127,7 +127,12 @@ macro_rules! with_columns {
 }
 use with_columns;
 
-impl Matrix<'_> {
+impl<'a> Matrix<'a> {
+    /// The memory of some rows, which must be whole [units](Self::unit) or the last ones.
+    pub(crate) fn bytes_of(self, rows: Range<usize>) -> &'a [u8] {
+        &self.bytes[rows.start * self.row_bytes()..rows.end * self.row_bytes()]
+    }
+
     /// `rows` of the matrix times `x`, into the same columns of `out`.
     ///
     /// # Safety

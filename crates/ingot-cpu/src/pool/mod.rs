@@ -29,12 +29,16 @@
 //! the worker had gone back to sleep, nobody would wake it again. The caller
 //! says `caller_sleeps` and then reads `at`; a worker writes `at` and then reads
 //! `caller_sleeps`. A thread that is woken for nothing looks again and sleeps on.
+//!
+//! A thread that spins asks memory for what it will read [later](ahead).
 
+mod ahead;
 mod cores;
 mod shares;
 #[cfg(test)]
 mod tests;
 
+use ahead::{Ahead, Asking};
 use shares::{Cursor, Cut, MOST_GRAINS};
 use std::any::Any;
 use std::cell::UnsafeCell;
@@ -53,8 +57,16 @@ const SPIN: Duration = Duration::from_micros(50);
 pub struct Pool {
     shared: Arc<Shared>,
     threads: Vec<JoinHandle<()>>,
-    /// Held while a job runs: one at a time. The number of the last one.
-    busy: Mutex<u32>,
+    /// Held while a job runs: one at a time.
+    caller: Mutex<Caller>,
+}
+
+/// What callers leave to each other.
+#[derive(Default)]
+struct Caller {
+    /// The number of the last job.
+    last: u32,
+    asking: Asking,
 }
 
 struct Shared {
@@ -88,6 +100,8 @@ struct Seat {
     cursor: Cursor,
     /// The worker sleeps, or is about to.
     sleeps: AtomicBool,
+    /// What the worker will read in a later job.
+    ahead: Ahead,
 }
 
 fn working(number: u32) -> u64 {
@@ -132,16 +146,19 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Spins until `done`; false if that takes too long.
+/// Spins until `done` and asks memory for something meanwhile; false if that takes too
+/// long.
 #[inline]
-fn spin_until(mut done: impl FnMut() -> bool) -> bool {
+fn spin_until(asking: &mut Asking, mut done: impl FnMut() -> bool) -> bool {
     let mut start = None;
     loop {
         for _ in 0..64 {
             if done() {
                 return true;
             }
-            spin_loop();
+            if !asking.next_line() {
+                spin_loop();
+            }
         }
         // The clock is not looked at in waits of a microsecond.
         if start.get_or_insert_with(Instant::now).elapsed() > SPIN {
@@ -172,7 +189,7 @@ impl Pool {
             thread::Builder::new().name(format!("ingot-cpu-{i}")).spawn(move || shared.work(i)).ok()
         };
         let threads = (1..=others).map_while(spawn).collect();
-        Self { shared, threads, busy: Mutex::new(0) }
+        Self { shared, threads, caller: Mutex::default() }
     }
 
     /// As many threads as this process may run at the same time, each on a
@@ -186,6 +203,12 @@ impl Pool {
     /// Number of workers, the caller included.
     pub fn workers(&self) -> usize {
         self.threads.len() + 1
+    }
+
+    /// Says what each worker, by its number, will read in a later job: it may begin to
+    /// ask memory for it while it waits.
+    pub(crate) fn expect<'a>(&self, of: impl Fn(usize) -> &'a [u8]) {
+        self.shared.seats.iter().enumerate().for_each(|(i, seat)| seat.ahead.set(of(i)));
     }
 
     /// Calls `f` for ranges of at most `chunk` items that together are
@@ -203,12 +226,23 @@ impl Pool {
         self.for_each(items, grain, 4, f);
     }
 
-    fn for_each<F: Fn(Range<usize>) + Sync>(&self, items: usize, grain: usize, portion: usize, f: F) {
-        let workers = self.workers();
+    /// The items with which a worker begins in
+    /// [`for_each_range`](Self::for_each_range).
+    pub(crate) fn share(&self, items: usize, grain: usize, worker: usize) -> Range<usize> {
+        let cut = self.cut(items, grain, 1);
+        if worker < cut.shares { cut.items_of(cut.share(worker)) } else { 0..0 }
+    }
+
+    fn cut(&self, items: usize, grain: usize, portion: usize) -> Cut {
         let grain = grain.max(1).max(items.div_ceil(MOST_GRAINS));
-        let cut = Cut { items, grain, portion, shares: workers.min(items.div_ceil(grain)) };
+        Cut { items, grain, portion, shares: self.workers().min(items.div_ceil(grain)) }
+    }
+
+    fn for_each<F: Fn(Range<usize>) + Sync>(&self, items: usize, grain: usize, portion: usize, f: F) {
+        let cut = self.cut(items, grain, portion);
+        let grain = cut.grain;
         if cut.shares > 1 {
-            self.share(cut, &f);
+            self.run(cut, &f);
         } else if portion == usize::MAX {
             (0..items).step_by(grain).for_each(|start| f(start..items.min(start + grain)));
         } else if items > 0 {
@@ -218,16 +252,16 @@ impl Pool {
 
     /// Calls `f` on this thread and on at most as many as there are shares,
     /// namely those that come before this thread is done.
-    fn share<F: Fn(Range<usize>) + Sync>(&self, cut: Cut, f: &F) {
-        let mut busy = lock(&self.busy);
+    fn run<F: Fn(Range<usize>) + Sync>(&self, cut: Cut, f: &F) {
+        let mut caller = lock(&self.caller);
         let shared = &*self.shared;
-        if *busy == u32::MAX - 1 {
+        if caller.last == u32::MAX - 1 {
             // Numbers begin again; no worker is at a job.
-            *busy = 0;
+            caller.last = 0;
             shared.seats.iter().for_each(|seat| seat.cursor.reset());
         }
-        *busy += 1;
-        let number = *busy;
+        caller.last += 1;
+        let number = caller.last;
         let job = Job { call: erased::<F>, closure: (&raw const *f).cast(), cut };
         // SAFETY: the last job is left by all workers, and nobody can join it.
         unsafe { *shared.board.job.get() = job };
@@ -241,9 +275,9 @@ impl Pool {
         }
         // SAFETY: the closure is borrowed for the whole function.
         let own = catch_unwind(AssertUnwindSafe(|| unsafe { shared.help(number, &job, 0) }));
-        shared.end(number, &shared.seats[1..cut.shares]);
+        shared.end(number, &shared.seats[1..cut.shares], &mut caller.asking);
         let theirs = shared.panic();
-        drop(busy);
+        drop(caller);
         if let Some(panic) = own.err().or(theirs) {
             resume_unwind(panic);
         }
@@ -270,13 +304,14 @@ impl Drop for Pool {
 
 impl Shared {
     /// Ends the job: no worker comes any more, and those that came have left.
-    fn end(&self, number: u32, seats: &[Seat]) {
+    fn end(&self, number: u32, seats: &[Seat], asking: &mut Asking) {
         let came = |seat: &Seat| seat.at.load(SeqCst) >> 1 == u64::from(number);
         if !seats.iter().all(came) {
             self.board.state.swap(u64::from(number) << 32, SeqCst);
         }
         let gone = || seats.iter().all(|seat| seat.at.load(SeqCst) & 1 == 0);
-        if spin_until(gone) {
+        asking.look_at(&self.seats[0].ahead);
+        if spin_until(asking, gone) {
             return;
         }
         *lock(&self.sleep.caller) = Some(thread::current());
@@ -299,9 +334,10 @@ impl Shared {
 
     /// The life of worker `i`.
     fn work(&self, i: usize) {
-        let (seat, mut last) = (&self.seats[i], 0);
+        let (seat, mut last, mut asking) = (&self.seats[i], 0, Asking::default());
         loop {
-            let state = self.next_state(i, last);
+            asking.look_at(&seat.ahead);
+            let state = self.next_state(i, last, &mut asking);
             if state == STOP {
                 return;
             }
@@ -328,13 +364,13 @@ impl Shared {
     }
 
     /// Waits for a job after number `last` that worker `i` may join, or the end.
-    fn next_state(&self, i: usize, last: u32) -> u64 {
+    fn next_state(&self, i: usize, last: u32, asking: &mut Asking) -> u64 {
         let mut state = 0;
         let mut wanted = || {
             state = self.board.state.load(SeqCst);
             state as u32 as usize > i && (state >> 32) as u32 != last
         };
-        if !spin_until(&mut wanted) {
+        if !spin_until(asking, &mut wanted) {
             self.seats[i].sleeps.store(true, SeqCst);
             self.sleep.sleepers.fetch_add(1, SeqCst);
             while !wanted() {

@@ -26,7 +26,7 @@ impl Cut {
     pub(super) const NOTHING: Self = Self { items: 0, grain: 1, portion: 1, shares: 1 };
 
     /// Grains of share `i`.
-    fn share(&self, i: usize) -> Range<usize> {
+    pub(super) fn share(&self, i: usize) -> Range<usize> {
         let grains = self.items.div_ceil(self.grain);
         // Not `grains * i / shares`, which could overflow; the first few get the rest.
         let (each, rest) = (grains / self.shares, grains % self.shares);
@@ -35,7 +35,7 @@ impl Cut {
     }
 
     /// Items of some grains.
-    fn items_of(&self, grains: Range<usize>) -> Range<usize> {
+    pub(super) fn items_of(&self, grains: Range<usize>) -> Range<usize> {
         grains.start * self.grain..self.items.min(grains.end.saturating_mul(self.grain))
     }
 }

@@ -136,11 +136,11 @@ impl Cells {
 fn numbers_of_jobs_begin_again() {
     let pool = Pool::new(3);
     sums_to(&pool, 100, 1);
-    *lock(&pool.busy) = u32::MAX - 3;
+    lock(&pool.caller).last = u32::MAX - 3;
     for _ in 0..6 {
         sums_to(&pool, 100, 1);
     }
-    assert!(*lock(&pool.busy) < 10);
+    assert!(lock(&pool.caller).last < 10);
 }
 
 /// The caller does not wait for a worker that has not come yet.
@@ -154,4 +154,30 @@ fn an_absent_worker_is_not_waited_for() {
         thread::yield_now();
     }
     sums_to(&pool, 1000, 7);
+}
+
+#[test]
+fn workers_begin_with_their_share() {
+    let pool = Pool::new(3);
+    for (items, grain) in [(0, 1), (2, 1), (100, 1), (1000, 7)] {
+        let shares: Vec<_> = (0..3).map(|worker| pool.share(items, grain, worker)).collect();
+        assert!(shares.iter().cloned().flatten().eq(0..items), "{shares:?}");
+        // Nobody takes from two shares at once.
+        pool.for_each_range(items, grain, |range| {
+            assert!(shares.iter().any(|s| s.start <= range.start && range.end <= s.end), "{range:?}");
+        });
+    }
+}
+
+#[test]
+fn what_is_expected_changes_nothing() {
+    let pool = Pool::new(3);
+    let memory = vec![0; 1 << 20];
+    for i in 0..MANY {
+        // Also memory that is gone before anybody asks for it.
+        let gone = vec![0; 100];
+        pool.expect(|worker| if i % 2 == 0 { &memory[worker << 10..] } else { &gone });
+        drop(gone);
+        sums_to(&pool, 10, 1);
+    }
 }
