@@ -94,8 +94,9 @@ class Soak:
         form = self.rng.choice([{"regex": "[a-z]{1,8}"}, {"grammar": 'start: "a" | "b"'}, {"response_format": {
             "type": "json_schema", "json_schema": {"name": "a", "schema": SCHEMA}}}])
         answer = json.loads(await self.good(CHAT, self.chat(**form) | {"max_tokens": 60}))
-        if answer and "response_format" in form:
-            json.loads(answer["choices"][0]["message"]["content"])
+        choice = answer["choices"][0] if answer else {"finish_reason": "none"}
+        if choice["finish_reason"] == "stop" and "response_format" in form:
+            json.loads(choice["message"]["content"])
 
     async def embedding(self):
         texts = [f"fox {self.rng.randrange(100)}"] * self.rng.randint(1, 3)
