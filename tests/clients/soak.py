@@ -311,8 +311,8 @@ async def run(a, server):
             soak.wrong.append(f"not done after {a.limit} s")
             break
         resident.append(server.resident())
-        sequences = server.metric(metrics.SEQUENCES)
-        print(f"{done:8} {time.monotonic() - start:10.1f} {resident[-1] / 1e6:13.1f} {sequences / 1e6:17.1f}", flush=True)
+        seconds, sequences = time.monotonic() - start, server.metric(metrics.SEQUENCES)
+        print(f"{done:8} {seconds:10.1f} {resident[-1] / 1e6:13.1f} {sequences / 1e6:17.1f}", flush=True)
     for connection in silent:
         connection.close()
     print("kinds:   ", dict(soak.kinds.most_common()))
