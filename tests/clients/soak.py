@@ -94,8 +94,9 @@ class Soak:
         form = self.rng.choice([{"regex": "[a-z]{1,8}"}, {"grammar": 'start: "a" | "b"'}, {"response_format": {
             "type": "json_schema", "json_schema": {"name": "a", "schema": SCHEMA}}}])
         answer = json.loads(await self.good(CHAT, self.chat(**form) | {"max_tokens": 60}))
-        if answer and "response_format" in form:
-            json.loads(answer["choices"][0]["message"]["content"])
+        choice = answer["choices"][0] if answer else {"finish_reason": "none"}
+        if choice["finish_reason"] == "stop" and "response_format" in form:
+            json.loads(choice["message"]["content"])
 
     async def embedding(self):
         texts = [f"fox {self.rng.randrange(100)}"] * self.rng.randint(1, 3)
@@ -310,8 +311,8 @@ async def run(a, server):
             soak.wrong.append(f"not done after {a.limit} s")
             break
         resident.append(server.resident())
-        sequences = server.metric(metrics.SEQUENCES)
-        print(f"{done:8} {time.monotonic() - start:10.1f} {resident[-1] / 1e6:13.1f} {sequences / 1e6:17.1f}", flush=True)
+        seconds, sequences = time.monotonic() - start, server.metric(metrics.SEQUENCES)
+        print(f"{done:8} {seconds:10.1f} {resident[-1] / 1e6:13.1f} {sequences / 1e6:17.1f}", flush=True)
     for connection in silent:
         connection.close()
     print("kinds:   ", dict(soak.kinds.most_common()))
