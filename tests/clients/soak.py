@@ -21,7 +21,6 @@ import argparse
 import asyncio
 import collections
 import json
-import os
 import random
 import sys
 import time
@@ -334,9 +333,6 @@ def main():
     if not 20 <= a.requests <= 1_000_000:
         p.error("--requests: from 20 to 1,000,000")
     try:
-        # With one arena: else memory grows by what each of the allocator's many keeps for itself, until the busiest
-        # moment of every thread has been seen, which takes about 7,000 requests.
-        os.environ["MALLOC_ARENA_MAX"] = "1"
         with Server.ingot(*a.arguments) as server:
             wrong = asyncio.run(run(a, server))
             if server.process.poll() is None and (code := server.stop()) != 0:

@@ -2,7 +2,8 @@
 
 use crate::tools::ToolError;
 use axum::Json;
-use axum::http::{HeaderValue, StatusCode, header::RETRY_AFTER};
+use axum::http::header::{CONNECTION, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use ingot_engine::{Error, scheduler::Refused};
 use serde_json::{Value, json};
@@ -59,23 +60,36 @@ impl ApiError {
     }
 
     /// As a part of an answer that has already begun.
+    ///
+    /// `type` beside it is for clients of Anthropic's API.
     pub(crate) fn body(&self) -> Value {
         let kind = match self.status.as_u16() {
             401 => "authentication_error",
+            404 => "not_found_error",
             403 => "permission_error",
             429 => "rate_limit_error",
             400..500 => "invalid_request_error",
             _ => "server_error",
         };
-        json!({ "error": { "message": self.message, "type": kind, "param": self.param, "code": self.code } })
+        let error = json!({ "message": self.message, "type": kind, "param": self.param, "code": self.code });
+        json!({ "type": "error", "error": error })
     }
 }
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let mut response = (self.status, Json(self.body())).into_response();
+        let headers = response.headers_mut();
         if self.retry {
-            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(RETRY_SECONDS));
+            headers.insert(RETRY_AFTER, HeaderValue::from(RETRY_SECONDS));
+        }
+        if self.status == StatusCode::UNAUTHORIZED {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        // Said before all of the request was read, so that what is left of it would be
+        // taken for the next one.
+        if matches!(self.status.as_u16(), 401 | 403 | 404 | 405 | 408 | 413) {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         response
     }

@@ -178,7 +178,7 @@ fn what_makes_no_sense_is_refused_with_the_field_that_is_wrong() {
         ("n", json!(0)),
         ("n", json!(1000)),
         ("stop", json!("")),
-        ("stop", json!(["x"; 100])),
+        ("stop", json!(vec!["x"; 100])),
         ("stop", json!({})),
         ("logprobs", json!(1000)),
         ("logit_bias", json!({ "fox": 1 })),
@@ -209,9 +209,8 @@ fn what_makes_no_sense_is_refused_with_the_field_that_is_wrong() {
 #[test]
 fn strangers_are_kept_out() {
     let served = serve(Config { keys: vec!["secret".into()], ..Config::default() });
-    let get = |path: &str, headers: &str| {
-        served.request(&format!("GET {path} HTTP/1.1\r\nHost: {headers}"), "").0
-    };
+    let get =
+        |path: &str, headers: &str| served.request(&format!("GET {path} HTTP/1.1\r\nHost: {headers}"), "").0;
     assert_eq!(get("/v1/models", "localhost"), 401);
     assert_eq!(get("/v1/models", "localhost\r\nAuthorization: Bearer wrong"), 401);
     assert_eq!(get("/v1/models", "localhost\r\nAuthorization: Bearer secret"), 200);

@@ -20,6 +20,10 @@ const MAX_MULTIPLE: u128 = 10_000;
 const COUNTS: [&str; 6] =
     ["minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties"];
 
+/// What may stand between two parts of a JSON text: a space, or a new line and its indent.
+/// More of it is where small models get lost.
+const WHITESPACE: &str = r"[ \t]|\r?\n[ \t]{0,24}";
+
 /// `schema` with the options under which it is compiled.
 ///
 /// Between two parts of JSON there is only so much white space: models have been seen to write nothing else for
@@ -29,7 +33,7 @@ pub(super) fn with_options(mut schema: Value) -> Value {
         schema = json!({});
     }
     if let Value::Object(map) = &mut schema {
-        let options = json!({"whitespace_pattern": r"[ \t\r\n]{1,40}", "coerce_one_of": true});
+        let options = json!({"whitespace_pattern": WHITESPACE, "coerce_one_of": true});
         map.insert("x-guidance".into(), options);
     }
     schema

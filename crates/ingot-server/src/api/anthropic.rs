@@ -66,6 +66,9 @@ pub(super) async fn create(
 ) -> Result<Response> {
     let fields: Fields = parse(&body)?;
     app.check_model(fields.model.as_deref())?;
+    if fields.max_tokens == 0 {
+        return Err(ApiError::param("max_tokens", "max_tokens has to be 1 or more"));
+    }
     body["stop"] = fields.stop_sequences.clone().into();
     body["max_tokens"] = fields.max_tokens.into();
     let common = Common::parse(&app, &body)?;
@@ -81,8 +84,14 @@ pub(super) async fn create(
     };
     let stops = fields.stop_sequences;
     let reply = Reply::begin(app.clone(), question).await?;
-    let mut writing =
-        Writing { id: app.id("msg_"), model: app.name().into(), stops, reply, blocks: Vec::new(), begun: false };
+    let mut writing = Writing {
+        id: app.id("msg_"),
+        model: app.name().into(),
+        stops,
+        reply,
+        blocks: Vec::new(),
+        begun: false,
+    };
     match common.stream {
         true => Ok(sse::respond_named(writing)),
         false => Ok(Json(writing.whole().await?).into_response()),

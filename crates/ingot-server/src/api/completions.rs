@@ -17,6 +17,9 @@ use serde_json::{Value, json};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+/// Length of texts where a request does not say, as OpenAI has it.
+const MAX_TOKENS: usize = 16;
+
 #[derive(Deserialize)]
 struct Fields {
     model: Option<String>,
@@ -33,7 +36,8 @@ pub(super) async fn create(
 ) -> Result<Response> {
     let fields: Fields = parse(&body)?;
     app.check_model(fields.model.as_deref())?;
-    let common = Common::parse(&app, &body)?;
+    let mut common = Common::parse(&app, &body)?;
+    common.request.max_tokens.get_or_insert(MAX_TOKENS);
     if fields.echo && fields.logprobs.is_some() {
         return Err(ApiError::unsupported("echo", "log-probabilities of the prompt are not supported"));
     }
@@ -53,7 +57,7 @@ pub(super) async fn create(
         Ok((prompts, echoes, grammar))
     })
     .await?;
-    super::check_prompts(&app, &prompts)?;
+    super::check_prompts(&app, &prompts, "prompt")?;
     let each = common.choices.len();
     let order = Order {
         prompts,

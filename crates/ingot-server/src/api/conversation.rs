@@ -83,7 +83,7 @@ impl Reply {
         let stops = request.stop.len();
         request.stop.extend(prompt.stop.map(str::to_owned));
         let prompts = vec![prompt.tokens];
-        super::check_prompts(&app, &prompts)?;
+        super::check_prompts(&app, &prompts, "messages")?;
         let stream = |i| tools.as_ref().map(|t| ToolStream::new(format, t, Rng::new(seed.wrapping_add(i))));
         let calls = (0..choices.len() as u64).map(stream).collect();
         let order = Order { prompts, choices, request, logprobs, grammar, client };

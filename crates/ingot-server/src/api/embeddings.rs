@@ -58,7 +58,7 @@ pub(super) async fn create(State(app): State<Arc<App>>, Body(body): Body) -> Res
         let _turn = turn;
         let model = app.scheduler()?.model();
         let inputs = fields.input.encode(model.tokenizer(), "input")?;
-        super::check_prompts(&app, &inputs)?;
+        super::check_prompts(&app, &inputs, "input")?;
         let count: usize = inputs.iter().map(Vec::len).sum();
         let vectors: Vec<_> = inputs.iter().map(|tokens| model.embed(tokens)).collect::<Result<_, _>>()?;
         Ok((vectors, count))

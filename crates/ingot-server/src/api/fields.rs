@@ -93,7 +93,7 @@ impl Common {
         }
         let sending: Sending = parse(body)?;
         Ok(Self {
-            choices: choices(&app.config, parse(body)?)?,
+            choices: choices(app, parse(body)?)?,
             request: request(&app.config, parse(body)?)?,
             stream: sending.stream.unwrap_or(false),
             include_usage: sending.stream_options.is_some_and(|o| o.include_usage.unwrap_or(false)),
@@ -101,7 +101,8 @@ impl Common {
     }
 }
 
-fn choices(config: &Config, s: Sampling) -> Result<Vec<SamplerOptions>> {
+fn choices(app: &App, s: Sampling) -> Result<Vec<SamplerOptions>> {
+    let (config, vocab) = (&app.config, app.scheduler()?.model().info().vocab);
     let d = &config.sampling;
     let n = s.n.unwrap_or(1);
     within("n", n, config.limits.choices)?;
@@ -110,10 +111,15 @@ fn choices(config: &Config, s: Sampling) -> Result<Vec<SamplerOptions>> {
     }
     let biases = s.logit_bias.unwrap_or_default();
     within("logit_bias", biases.len(), config.limits.biases)?;
-    let bias = |(id, amount): (String, f32)| match id.parse() {
+    let bias = |(id, amount): (String, f32)| match id.parse::<u32>() {
         // OpenAI's word for a ban is -100.
-        Ok(id) => Ok((id, if amount <= -100.0 { f32::NEG_INFINITY } else { amount })),
-        Err(_) => Err(ApiError::param("logit_bias", format!("'{id}' is not the id of a token"))),
+        Ok(id) if (id as usize) < vocab => {
+            Ok((id, if amount <= -100.0 { f32::NEG_INFINITY } else { amount }))
+        }
+        _ => {
+            let id: String = id.chars().take(40).collect();
+            Err(ApiError::param("logit_bias", format!("logit_bias: '{id}' is not the id of a token")))
+        }
     };
     let default = Mirostat { tau: 5.0, eta: 0.1 };
     let mirostat = match s.mirostat {

@@ -70,9 +70,18 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + '
     tokio::task::spawn_blocking(work).await.map_err(failed)?
 }
 
-/// Refuses prompts that are longer than is allowed, or that cannot be continued.
-fn check_prompts(app: &App, prompts: &[Vec<u32>]) -> Result<()> {
+/// Refuses prompts that are longer than is allowed, or that are none. `param` is where they
+/// came from.
+fn check_prompts(app: &App, prompts: &[Vec<u32>], param: &str) -> Result<()> {
+    if prompts.is_empty() || prompts.iter().any(Vec::is_empty) {
+        return Err(ApiError::param(param, format!("{param}: there is nothing in it")));
+    }
+    let vocab = app.scheduler()?.model().info().vocab;
     for prompt in prompts {
+        if let Some(token) = prompt.iter().find(|&&token| token as usize >= vocab) {
+            let message = format!("{param}: token {token} is not in the vocabulary of {vocab}");
+            return Err(ApiError::param(param, message));
+        }
         if let Some(most) = app.config.limits.prompt
             && prompt.len() > most
         {

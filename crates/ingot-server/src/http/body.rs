@@ -57,8 +57,15 @@ fn is_length(e: &axum::Error) -> bool {
 /// # Errors
 /// With the name of the field that is wrong.
 pub(crate) fn parse<'a, T: Deserialize<'a>>(value: &'a Value) -> Result<T> {
-    serde_path_to_error::deserialize(value).map_err(|e| match e.path().to_string().as_str() {
-        "." => ApiError::bad(e.inner()),
-        path => ApiError::param(path, format!("{path}: {}", e.inner())),
+    serde_path_to_error::deserialize(value).map_err(|e| {
+        let (path, message) = (e.path().to_string(), e.inner().to_string());
+        // A field that is missing has no path of its own.
+        let missing = message.strip_prefix("missing field `").and_then(|rest| rest.split('`').next());
+        match (path.as_str(), missing) {
+            (".", None) => ApiError::bad(message),
+            (".", Some(field)) => ApiError::param(field, &message),
+            (path, None) => ApiError::param(path, format!("{path}: {message}")),
+            (path, Some(field)) => ApiError::param(format!("{path}.{field}"), format!("{path}: {message}")),
+        }
     })
 }

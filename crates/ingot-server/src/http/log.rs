@@ -3,14 +3,16 @@
 
 use crate::app::App;
 use crate::metrics::Labels;
-use axum::body::Body;
+use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderName, HeaderValue};
 use axum::middleware::Next;
 use axum::response::Response;
-use http_body_util::BodyExt;
+use hyper::body::{Frame, SizeHint};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
 use std::time::Instant;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -27,12 +29,32 @@ pub(crate) async fn log(State(app): State<Arc<App>>, request: Request, next: Nex
     response.headers_mut().insert(REQUEST_ID, HeaderValue::from_str(&id).expect("letters and digits"));
     // The line is written, and the request over, when its body is.
     let line = Line { start, id, method: method.to_string(), route, status, active };
-    response.map(|body| {
-        Body::new(body.map_frame(move |frame| {
-            let _part_of_the_body = &line;
-            frame
-        }))
-    })
+    response.map(|body| Body::new(Logged { body, line }))
+}
+
+/// A body, at the end of which there is a line in the log.
+struct Logged {
+    body: Body,
+    #[allow(dead_code)] // for its end
+    line: Line,
+}
+
+impl HttpBody for Logged {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
 }
 
 /// A request that is being answered.

@@ -77,7 +77,7 @@ impl Server {
     ///
     /// # Panics
     /// If it has one.
-    pub fn opener(&self) -> impl FnOnce(Model) + Send + 'static {
+    pub fn opener(&self) -> impl FnOnce(Model) + Send + use<> {
         let app = self.app.clone();
         move |model| app.open(model)
     }

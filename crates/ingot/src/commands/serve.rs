@@ -23,6 +23,7 @@ pub fn run(args: ServeArgs) -> Result {
             args.host
         );
     }
+    use_one_heap();
     let runtime = Runtime::new().map_err(|e| Failure::new(format!("cannot start threads: {e}")))?;
     runtime.block_on(serve(args, place, config))
 }
@@ -160,6 +161,15 @@ fn start_log(format: LogFormat) {
     match format {
         LogFormat::Json => log.json().flatten_event(true).init(),
         LogFormat::Text | LogFormat::Quiet => log.with_ansi(color).init(),
+    }
+}
+
+/// A heap for each thread would grow until the busiest moment of each of them.
+fn use_one_heap() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    // SAFETY: sets a number that malloc reads; nothing else runs yet.
+    unsafe {
+        libc::mallopt(libc::M_ARENA_MAX, 1);
     }
 }
 
