@@ -21,6 +21,8 @@ impl ToolFormat {
                 tools.list().iter().filter(|tool| tool.function.name == *name).collect()
             }
         };
+        // Who names a tool wants one call of it.
+        let several = tools.parallel() && !matches!(tools.choice(), ToolChoice::Function(_));
         let syntax = self.syntax();
         let auto = *tools.choice() == ToolChoice::Auto;
         if auto && syntax.close.is_none() {
@@ -39,7 +41,7 @@ impl ToolFormat {
         };
         if syntax.list {
             call = json!({"type": "array", "items": call, "minItems": 1});
-            if !tools.parallel() {
+            if !several {
                 call["maxItems"] = 1.into();
             }
         }
@@ -54,7 +56,7 @@ impl ToolFormat {
         Some(GrammarSpec::Framed(match syntax.close {
             Some(close) => Framed {
                 marker: auto.then(|| syntax.open.into()),
-                between: tools.parallel().then(|| "\n".into()),
+                between: several.then(|| "\n".into()),
                 ..framed(&format!("{}\n", syntax.open), &format!("\n{close}"))
             },
             // Llama writes the marker only before calls of tools of its own.
