@@ -23,7 +23,7 @@ pub fn run(args: ServeArgs) -> Result {
             args.host
         );
     }
-    use_one_heap();
+    keep_memory_flat();
     let runtime = Runtime::new().map_err(|e| Failure::new(format!("cannot start threads: {e}")))?;
     runtime.block_on(serve(args, place, config))
 }
@@ -164,12 +164,19 @@ fn start_log(format: LogFormat) {
     }
 }
 
-/// A heap for each thread would grow until the busiest moment of each of them.
-fn use_one_heap() {
+/// A heap for each thread would grow until the busiest moment of each of them, and one
+/// with large blocks among small ones has holes that are not given back.
+fn keep_memory_flat() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    // SAFETY: sets a number that malloc reads; nothing else runs yet.
-    unsafe {
-        libc::mallopt(libc::M_ARENA_MAX, 1);
+    for (option, value) in [
+        (libc::M_ARENA_MAX, 1),
+        (libc::M_MMAP_THRESHOLD, 16 << 10),
+        (libc::M_TRIM_THRESHOLD, 64 << 10),
+    ] {
+        // SAFETY: sets a number that malloc reads; nothing else runs yet.
+        unsafe {
+            libc::mallopt(option, value);
+        }
     }
 }
 
