@@ -34,13 +34,13 @@ enum Windows {
 }
 
 /// How far windows may run ahead, and the way back.
-struct Ahead {
+pub(crate) struct Ahead {
     /// Most steps of a window; absent, as many as [`PATIENCE`] allows.
     most: Option<usize>,
     /// The session before the last window, if it cannot be cut back.
-    before: Option<Box<Session>>,
+    pub(crate) before: Option<Box<Session>>,
     /// Time of a step in the last window.
-    pace: Duration,
+    pub(crate) pace: Duration,
     /// What the session made of the last window may be something else than its tokens:
     /// it came to an end before its last step, or failed.
     spoiled: bool,
@@ -50,7 +50,7 @@ impl<'a> Tokens<'a> {
     /// Tokens that continue a session; `most` is the number of steps of a window.
     pub(crate) fn new(session: &'a mut Session, sampler: &'a mut Sampler, most: Option<usize>) -> Self {
         let windows = match sampler.device_draw(0) {
-            Some(_) => Windows::Yes(Ahead { most, before: None, pace: PATIENCE / 2, spoiled: false }),
+            Some(_) => Windows::Yes(Ahead::new(most)),
             None => Windows::Never,
         };
         Self { session, sampler, ahead: VecDeque::new(), unseen: None, windows, drawn: 0 }
@@ -155,9 +155,14 @@ impl<'a> Tokens<'a> {
 }
 
 impl Ahead {
+    /// For windows of at most so many steps.
+    pub(crate) fn new(most: Option<usize>) -> Self {
+        Self { most, before: None, pace: PATIENCE / 2, spoiled: false }
+    }
+
     /// Steps of the next window if there is use for so many tokens: a power of two, so
     /// that few lengths have to be recorded.
-    fn steps(&self, wanted: usize) -> usize {
+    pub(crate) fn steps(&self, wanted: usize) -> usize {
         let most = self.most.unwrap_or_else(|| {
             let patient = PATIENCE.as_secs_f64() / self.pace.as_secs_f64().max(1e-6);
             MOST_STEPS.min(patient as usize)
@@ -166,7 +171,7 @@ impl Ahead {
     }
 
     /// Keeps what a session is now, if it could not be cut back to it.
-    fn remember(&mut self, session: &Session) -> Result<()> {
+    pub(crate) fn remember(&mut self, session: &Session) -> Result<()> {
         match &mut self.before {
             _ if !session.is_recurrent() => {}
             Some(before) => before.become_like(session)?,

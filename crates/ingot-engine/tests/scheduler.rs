@@ -158,6 +158,51 @@ fn company_changes_nothing_on_a_gpu() {
     }
 }
 
+/// Several steps at a time while there is one text, one at a time when others come, and
+/// the same text in both cases.
+#[test]
+fn windows_change_nothing() {
+    for name in ["qwen2-s-q4_k_m", "rwkv7-s-q4_0"] {
+        let model = open(name, ExecutorKind::Gpu(DeviceKind::Sim));
+        let scheduler = Scheduler::start(model.clone(), Limits { prefixes: 0, ..Limits::default() });
+        let greedy = |prompt: &[u32], request: Request| {
+            let sink = Reader::new();
+            let (prompt, choices) = (prompt.to_vec(), vec![SamplerOptions::greedy()]);
+            let job = Job {
+                prompt,
+                choices,
+                request,
+                logprobs: None,
+                grammar: None,
+                client: 0,
+                sink: sink.clone(),
+            };
+            scheduler.submit(job).unwrap();
+            sink
+        };
+        let prompt = tokens(1, 9);
+        let mut session = model.session().unwrap();
+        session.feed(&prompt).unwrap();
+        let mut sampler = Sampler::new(SamplerOptions::greedy()).unwrap();
+        let pieces = session.generate(&mut sampler, &request(30)).unwrap().map(Result::unwrap);
+        let expected: Vec<u32> = pieces.filter_map(|piece| piece.token).collect();
+
+        let alone = greedy(&prompt, request(30)).finish(1).remove(0);
+        assert_eq!(alone.tokens, expected, "{name}");
+        let first = greedy(&prompt, request(30));
+        first.wait(|events| events.len() > 8);
+        let second = greedy(&prompt, request(30));
+        assert_eq!(first.finish(1)[0].tokens, expected, "{name}");
+        assert_eq!(second.finish(1)[0].tokens, expected, "{name}");
+        // A text that ends within a window leaves nothing behind that others would notice.
+        let stop = vec![alone.text.chars().skip(12).take(3).collect::<String>()];
+        let stopped = greedy(&prompt, Request { stop, ..request(30) }).finish(1).remove(0);
+        assert!(matches!(stopped.finish, Some(Finish::Stop(0))), "{stopped:?}");
+        assert!(alone.text.starts_with(&stopped.text));
+        assert_eq!(greedy(&prompt, request(30)).finish(1)[0].tokens, expected, "{name}");
+    }
+}
+
 #[test]
 fn choices_share_a_prompt_and_differ_by_seed() {
     for name in MODELS {

@@ -4,18 +4,23 @@
     pip install -r tests/clients/page/requirements.txt
     pytest tests/clients/page
 
-By default the server is a stub. `INGOT_URL=http://127.0.0.1:8080/ pytest tests/clients/page` also runs the tests that
-any model can pass against that server. `--screenshots DIR` keeps pictures of the page there.
+The server is a stub, and for the tests that any model can pass also `ingot serve` with the model in the program: what
+the variable INGOT names, or else what cargo built last; or the server at INGOT_URL. `--screenshots DIR` keeps pictures
+of the page there.
 """
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
 from selenium.common.exceptions import WebDriverException
 
-from driver import Page, start_browser
-from stub import Stub
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from driver import Page, start_browser  # noqa: E402
+from server import Server  # noqa: E402
+from stub import Stub  # noqa: E402
 
 
 def pytest_addoption(parser):
@@ -64,13 +69,23 @@ def page(tab, stub):
     return tab(stub.url).open()
 
 
-@pytest.fixture(params=["stub"] + (["real"] if os.environ.get("INGOT_URL") else []))
+@pytest.fixture(scope="session")
+def real_url():
+    """Where a real server answers."""
+    if url := os.environ.get("INGOT_URL"):
+        yield url
+        return
+    with Server.ingot() as server:
+        yield server.url
+
+
+@pytest.fixture(params=["stub", "real"])
 def any_page(request, tab):
-    """The page, freshly opened; of a real server too if there is one."""
+    """The page, freshly opened; of a stub and of a real server."""
     if request.param == "stub":
         request.getfixturevalue("stub").pace = 0.003  # like a small model
         return request.getfixturevalue("page")
-    page = tab(os.environ["INGOT_URL"].rstrip("/") + "/").open()
+    page = tab(request.getfixturevalue("real_url").rstrip("/") + "/").open()
     page.js("localStorage.clear(); sessionStorage.clear()")
     return page.reload()
 

@@ -4,6 +4,7 @@ use super::{Demand, Event, Logprobs, Sink, Token};
 use crate::grammar::Grammar;
 use crate::text::Text;
 use crate::{Finish, Result, Sampler, Session, sampler};
+use ingot_plan::Draw;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -110,6 +111,11 @@ impl Sequence {
         if since.elapsed() < patience { Demand::Later } else { Demand::Nothing }
     }
 
+    /// Its reader is behind.
+    pub(super) fn is_stalled(&self) -> bool {
+        self.sink.demand() == Demand::Later
+    }
+
     /// To be called when all tokens have been read: tells the reader if that was the
     /// prompt, and returns the texts that begin here as well.
     pub(super) fn prompt_read(&mut self) -> Vec<Self> {
@@ -155,11 +161,30 @@ impl Sequence {
                 return true;
             }
         };
-        self.tokens.push(id);
         let logprobs = self.logprobs.map(|top| {
             let (token, top) = sampler::logprobs(session.logits(), id, top);
             Logprobs { token, top }
         });
+        self.push(id, logprobs, session)
+    }
+
+    /// How a device would draw the next tokens in its place. Only the most probable ones:
+    /// others it would draw by other random numbers, and a text must not depend on who
+    /// drew.
+    pub(super) fn device_draw(&self) -> Option<Draw> {
+        let free = self.logprobs.is_none() && self.choice.grammar.is_none();
+        let greedy = self.choice.sampler.options().temperature == 0.0;
+        self.choice.sampler.device_draw(0).filter(|_| free && greedy && self.begun == Progress::Writing)
+    }
+
+    /// The most tokens that it may still get, and those that end it.
+    pub(super) fn left(&self) -> (usize, &[u32]) {
+        (self.choice.text.left(), self.choice.text.ends())
+    }
+
+    /// Appends a token; true if it is the last.
+    pub(super) fn push(&mut self, id: u32, logprobs: Option<Logprobs>, session: &Session) -> bool {
+        self.tokens.push(id);
         let (text, finish) = self.choice.text.push(id, session.model().tokenizer());
         let choice = self.choice.index;
         self.sink.send(Event::Token(Token { choice, id, text, logprobs }));

@@ -4,6 +4,7 @@ use super::prefixes::Prefixes;
 use super::sequence::Sequence;
 use super::shares::shares;
 use super::{Demand, Limits, Shared, Stats};
+use crate::draw::Ahead;
 use crate::{Error, Model, Session};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -58,6 +59,8 @@ pub(super) struct Worker {
     full: bool,
     /// Seconds that a row of a prompt takes.
     pace: f64,
+    /// Absent when the executor does not draw tokens itself.
+    ahead: Option<Ahead>,
     stats: Stats,
 }
 
@@ -66,14 +69,17 @@ impl Worker {
         let prefixes = Prefixes::new(limits.prefixes);
         let (waiting, running) = (Vec::new(), Vec::new());
         let (full, pace, stats) = (false, 0.0, Stats::default());
-        Self { model, limits, jobs, shared, waiting, running, prefixes, full, pace, stats }
+        let ahead = Some(Ahead::new(None));
+        Self { model, limits, jobs, shared, waiting, running, prefixes, full, pace, ahead, stats }
     }
 
     pub(super) fn run(mut self) {
         while self.receive() {
             self.drop_unwanted();
             self.admit();
-            self.step();
+            if !self.window() {
+                self.step();
+            }
             self.report();
         }
     }
@@ -188,6 +194,57 @@ impl Worker {
             Err(Error::OutOfMemory(what)) => self.make_room(what),
             Err(e) => self.fail_all(&e),
         }
+    }
+
+    /// Several steps in one go, if there is one text to write and nothing else to do, and
+    /// its tokens can be drawn where the model runs. False if not.
+    fn window(&mut self) -> bool {
+        let ([Running { sequence, session, .. }], Some(ahead)) = (&mut self.running[..], &mut self.ahead)
+        else {
+            return false;
+        };
+        let (Some(draw), &[.., token]) = (sequence.device_draw(), &sequence.tokens[..]) else { return false };
+        let (seen, (left, ends)) = (session.tokens().len(), sequence.left());
+        let room = self.model.context().saturating_sub(sequence.tokens.len());
+        let steps = ahead.steps(left.min(room));
+        let alone = self.waiting.is_empty() && sequence.tokens.len() == seen + 1;
+        // Memory for the way back, or for the steps, is made room for by an ordinary step.
+        if !alone || steps < 2 || sequence.is_stalled() || ahead.remember(session).is_err() {
+            return false;
+        }
+        let start = Instant::now();
+        let drawn = match session.window(token, &draw, ends, steps) {
+            Ok(Some(drawn)) => drawn,
+            Ok(None) => {
+                self.ahead = None;
+                return false;
+            }
+            Err(Error::OutOfMemory(_)) => return false,
+            Err(e) => {
+                self.fail_all(&e);
+                return true;
+            }
+        };
+        ahead.pace = start.elapsed() / steps as u32;
+        (self.stats.steps, self.stats.rows) =
+            (self.stats.steps + steps as u64, self.stats.rows + steps as u64);
+        self.stats.batch = 1;
+        let count = drawn.len();
+        let end = drawn.into_iter().position(|id| {
+            self.stats.generated_tokens += 1;
+            sequence.push(id, None, session)
+        });
+        let Some(end) = end else { return true };
+        if session.truncate(seen + 1 + end).is_err() && end + 1 < count
+            || session.is_recurrent() && count < steps
+        {
+            // It has read too much, or what is in its slot is something else.
+            if let Some(before) = &mut ahead.before {
+                std::mem::swap(session, before);
+            }
+        }
+        self.retire(0);
+        true
     }
 
     /// Rows of prompts that the next step may have.

@@ -168,11 +168,9 @@ fn start_log(format: LogFormat) {
 /// with large blocks among small ones has holes that are not given back.
 fn keep_memory_flat() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    for (option, value) in [
-        (libc::M_ARENA_MAX, 1),
-        (libc::M_MMAP_THRESHOLD, 16 << 10),
-        (libc::M_TRIM_THRESHOLD, 64 << 10),
-    ] {
+    for (option, value) in
+        [(libc::M_ARENA_MAX, 1), (libc::M_MMAP_THRESHOLD, 16 << 10), (libc::M_TRIM_THRESHOLD, 64 << 10)]
+    {
         // SAFETY: sets a number that malloc reads; nothing else runs yet.
         unsafe {
             libc::mallopt(option, value);
