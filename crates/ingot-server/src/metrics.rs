@@ -26,10 +26,16 @@ pub(crate) struct Metrics {
     pub(crate) first_token: Histogram,
     pub(crate) next_token: Histogram,
     /// What the scheduler and the system count, copied when somebody asks.
-    copied: Vec<(Copied, fn(&Snapshot) -> u64)>,
+    copied: Vec<Copied>,
 }
 
-enum Copied {
+/// A metric, and where its value comes from.
+struct Copied {
+    metric: Metric,
+    value: fn(&Snapshot) -> u64,
+}
+
+enum Metric {
     Counter(Counter),
     Gauge(Gauge),
 }
@@ -66,11 +72,11 @@ impl Metrics {
             unit,
             next_token.clone(),
         );
-        let mut copied: Vec<(Copied, fn(&Snapshot) -> u64)> = Vec::new();
+        let mut copied = Vec::new();
         let mut counter = |name: &str, help: &str, value: fn(&Snapshot) -> u64| {
             let counter = Counter::default();
             registry.register(name, help, counter.clone());
-            copied.push((Copied::Counter(counter), value));
+            copied.push(Copied { metric: Metric::Counter(counter), value });
         };
         counter("prompt_tokens", "Tokens of prompts", |s| s.stats.prompt_tokens);
         counter("cached_tokens", "Tokens of prompts that had been read before", |s| s.stats.cached_tokens);
@@ -82,7 +88,7 @@ impl Metrics {
         let mut gauge = |name: &str, help: &str, value: fn(&Snapshot) -> u64| {
             let gauge = Gauge::default();
             registry.register(name, help, gauge.clone());
-            copied.push((Copied::Gauge(gauge), value));
+            copied.push(Copied { metric: Metric::Gauge(gauge), value });
         };
         gauge("active_requests", "Requests that are being answered", |s| s.active as u64);
         gauge("waiting_sequences", "Sequences that wait for a place", |s| s.stats.waiting as u64);
@@ -101,10 +107,10 @@ impl Metrics {
             active: app.active.load(Ordering::Relaxed),
             resident: resident_bytes(),
         };
-        for (metric, value) in &self.copied {
+        for Copied { metric, value } in &self.copied {
             match metric {
-                Copied::Counter(counter) => counter.inner().store(value(&snapshot), Ordering::Relaxed),
-                Copied::Gauge(gauge) => _ = gauge.set(value(&snapshot) as i64),
+                Metric::Counter(counter) => counter.inner().store(value(&snapshot), Ordering::Relaxed),
+                Metric::Gauge(gauge) => _ = gauge.set(value(&snapshot) as i64),
             }
         }
         let mut page = String::new();

@@ -129,7 +129,7 @@ fn check_key(headers: &HeaderMap, keys: &[String]) -> Result<Option<usize>> {
     let given = given.or_else(other).unwrap_or_default();
     // All of them are looked at, each in a time that does not depend on what is equal.
     let same = |key: &String| bool::from(key.as_bytes().ct_eq(given.as_bytes()));
-    let found = keys.iter().enumerate().filter(|(_, key)| same(key)).map(|(i, _)| i).last();
+    let found = keys.iter().enumerate().fold(None, |found, (i, key)| if same(key) { Some(i) } else { found });
     found.map(Some).ok_or_else(|| {
         ApiError::new(StatusCode::UNAUTHORIZED, "an API key of this server is needed").code("invalid_api_key")
     })
