@@ -201,6 +201,25 @@ fn an_interrupt_ends_the_text_in_good_order() {
 }
 
 #[test]
+#[cfg(unix)]
+fn killing_it_while_it_saves_loses_no_earlier_session() {
+    let folder = Folder::new("killed-save");
+    let file = folder.file("fox.session");
+    let save =
+        ["run", "--raw", "-n", "2", "--seed", "1", "--output", "none", "--save", &file, "Once upon a time"];
+    ingot(&save).ok();
+    let whole = std::fs::read(&file).unwrap();
+    // At moments all over the time that it takes, the last of which are after its end.
+    for delay in 0..60 {
+        let mut child = command(&save).spawn().unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(delay));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(std::fs::read(&file).unwrap() == whole, "after {delay} ms");
+    }
+}
+
+#[test]
 fn a_conversation_through_a_pipe() {
     let talk = |input: &str| ingot_with(input, &["chat", "-n", "20", "--seed", "3"]).ok();
     let one = talk("Tell me a story.\n");

@@ -1,11 +1,12 @@
 //! `/v1/chat/completions`: the next message of a conversation.
 
+use super::answer::Answer;
 use super::conversation::{Ended, Question, Reply, Said, What};
 use super::fields::{Common, within};
+use super::form;
 use super::messages::{self, ChatMessage};
 use super::sse::{self, Pieces};
-use super::{form, usage};
-use crate::app::{App, now};
+use crate::app::App;
 use crate::error::{ApiError, Result};
 use crate::http::{Body, Client, parse};
 use crate::tools::{Tool, ToolChoice, ToolDelta, Tools};
@@ -53,8 +54,7 @@ pub(super) async fn create(
         client,
     };
     let reply = Reply::begin(app.clone(), question).await?;
-    let id = app.id("chatcmpl-");
-    let answer = Answer { id, created: now(), app, logprobs: logprobs.is_some() };
+    let answer = Answer::new(app, "chatcmpl-", logprobs.is_some());
     if common.stream {
         let include_usage = common.include_usage;
         return Ok(sse::respond(Streaming { answer, reply, begun: vec![false; count], include_usage }));
@@ -72,31 +72,11 @@ fn logprobs_wanted(app: &App, fields: &Fields) -> Result<Option<usize>> {
     }
 }
 
-/// What all pieces of an answer have in common.
-struct Answer {
-    app: Arc<App>,
-    id: String,
-    created: u64,
-    logprobs: bool,
-}
-
-impl Answer {
-    fn body(&self, object: &str, choices: Value) -> Value {
-        json!({
-            "id": self.id,
-            "object": object,
-            "created": self.created,
-            "model": self.app.name(),
-            "choices": choices,
-        })
-    }
-
-    /// The `logprobs` of a choice with these entries.
-    fn logprobs(&self, entries: Vec<Value>) -> Value {
-        match self.logprobs {
-            true => json!({ "content": entries, "refusal": null }),
-            false => Value::Null,
-        }
+/// The `logprobs` of a choice with these entries.
+fn logprobs_of(answer: &Answer, entries: Vec<Value>) -> Value {
+    match answer.logprobs {
+        true => json!({ "content": entries, "refusal": null }),
+        false => Value::Null,
     }
 }
 
@@ -156,13 +136,12 @@ async fn whole(answer: &Answer, mut reply: Reply, count: usize) -> Result<Value>
         json!({
             "index": index,
             "message": choice.message(),
-            "logprobs": answer.logprobs(choice.logprobs),
+            "logprobs": logprobs_of(answer, choice.logprobs),
             "finish_reason": choice.finish,
         })
     };
-    let mut body = answer.body("chat.completion", choices.into_iter().enumerate().map(choice).collect());
-    body["usage"] = usage(reply.usage());
-    Ok(body)
+    let choices = choices.into_iter().enumerate().map(choice).collect();
+    Ok(answer.with_usage("chat.completion", choices, reply.usage()))
 }
 
 /// An answer that is sent piece by piece.
@@ -185,9 +164,7 @@ impl Pieces for Streaming {
     async fn next(&mut self, out: &mut VecDeque<Value>) -> Result<bool> {
         let Some(said) = self.reply.next().await? else {
             if std::mem::take(&mut self.include_usage) {
-                let mut body = self.answer.body("chat.completion.chunk", json!([]));
-                body["usage"] = usage(self.reply.usage());
-                out.push_back(body);
+                out.push_back(self.answer.with_usage("chat.completion.chunk", json!([]), self.reply.usage()));
                 return Ok(true);
             }
             return Ok(false);
@@ -207,14 +184,14 @@ impl Pieces for Streaming {
                 What::Delta(delta) => (chunk(delta), None),
                 What::End(ended) => (json!({}), Some(reason(ended))),
             };
-            let entry = entry.take().map(|(_, entry)| self.answer.logprobs(vec![entry]));
+            let entry = entry.take().map(|(_, entry)| logprobs_of(&self.answer, vec![entry]));
             out.push_back(self.piece(choice, delta, entry.unwrap_or_default(), ended));
         }
         if let Some((choice, entry)) = entry {
             out.push_back(self.piece(
                 choice,
                 json!({ "content": "" }),
-                self.answer.logprobs(vec![entry]),
+                logprobs_of(&self.answer, vec![entry]),
                 None,
             ));
         }

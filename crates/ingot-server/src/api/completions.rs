@@ -1,11 +1,12 @@
 //! `/v1/completions`: texts are continued as they are.
 
+use super::answer::Answer;
 use super::fields::{Common, within};
 use super::form;
 use super::inputs::Inputs;
 use super::logprobs::Lists;
 use super::sse::{self, Pieces};
-use crate::app::{App, now};
+use crate::app::App;
 use crate::error::{ApiError, Result};
 use crate::http::{Body, Client, parse};
 use crate::texts::{Order, Part, Texts};
@@ -17,6 +18,8 @@ use serde_json::{Value, json};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+/// What the answer calls itself.
+const OBJECT: &str = "text_completion";
 /// Length of texts where a request does not say, as OpenAI has it.
 const MAX_TOKENS: usize = 16;
 
@@ -68,32 +71,12 @@ pub(super) async fn create(
         client,
     };
     let texts = Texts::begin(app.clone(), order).await?;
-    let answer = Answer { id: app.id("cmpl-"), created: now(), app, logprobs: fields.logprobs.is_some() };
+    let answer = Answer::new(app, "cmpl-", fields.logprobs.is_some());
     let mut writing = Writing::new(answer, texts, &echoes, each, common.include_usage);
     if common.stream {
         return Ok(sse::respond(writing));
     }
     Ok(Json(writing.whole().await?).into_response())
-}
-
-/// What all pieces of an answer have in common.
-struct Answer {
-    app: Arc<App>,
-    id: String,
-    created: u64,
-    logprobs: bool,
-}
-
-impl Answer {
-    fn body(&self, choices: Value) -> Value {
-        json!({
-            "id": self.id,
-            "object": "text_completion",
-            "created": self.created,
-            "model": self.app.name(),
-            "choices": choices,
-        })
-    }
 }
 
 struct Writing {
@@ -151,9 +134,7 @@ impl Writing {
     async fn whole(&mut self) -> Result<Value> {
         while self.take().await?.is_some() {}
         let choices = (0..self.choices.len()).map(|i| self.give(i)).collect();
-        let mut body = self.answer.body(choices);
-        body["usage"] = super::usage(&self.texts.usage);
-        Ok(body)
+        Ok(self.answer.with_usage(OBJECT, choices, &self.texts.usage))
     }
 }
 
@@ -164,14 +145,12 @@ impl Pieces for Writing {
                 let choice = &self.choices[index];
                 if !choice.text.is_empty() || choice.finish.is_some() || self.answer.logprobs {
                     let choice = self.give(index);
-                    out.push_back(self.answer.body(json!([choice])));
+                    out.push_back(self.answer.body(OBJECT, json!([choice])));
                 }
                 Ok(true)
             }
             None if std::mem::take(&mut self.include_usage) => {
-                let mut body = self.answer.body(json!([]));
-                body["usage"] = super::usage(&self.texts.usage);
-                out.push_back(body);
+                out.push_back(self.answer.with_usage(OBJECT, json!([]), &self.texts.usage));
                 Ok(true)
             }
             None => Ok(false),

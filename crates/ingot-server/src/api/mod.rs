@@ -2,6 +2,7 @@
 //! OpenAI's API expect; fields that are not known are ignored, known ones that cannot
 //! be obeyed are refused.
 
+mod answer;
 mod anthropic;
 mod chat;
 mod completions;
@@ -22,13 +23,11 @@ use crate::app::App;
 use crate::error::{ApiError, Result};
 use crate::http;
 use crate::page;
-use crate::texts::Usage;
 use axum::Router;
 use axum::extract::Request;
 use axum::http::StatusCode;
 use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
-use serde_json::{Value, json};
 use std::sync::Arc;
 
 /// Everything that can be asked for.
@@ -90,14 +89,4 @@ fn check_prompts(app: &App, prompts: &[Vec<u32>], param: &str) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// Tokens of a request, as clients are told.
-fn usage(usage: &Usage) -> Value {
-    json!({
-        "prompt_tokens": usage.prompt,
-        "completion_tokens": usage.generated,
-        "total_tokens": usage.prompt + usage.generated,
-        "prompt_tokens_details": { "cached_tokens": usage.cached },
-    })
 }
