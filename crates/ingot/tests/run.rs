@@ -211,7 +211,7 @@ fn killing_it_while_it_saves_loses_no_earlier_session() {
     let whole = std::fs::read(&file).unwrap();
     // At moments all over the time that it takes, the last of which are after its end.
     for delay in 0..60 {
-        let mut child = command(&save).spawn().unwrap();
+        let mut child = command(&save).stderr(Stdio::null()).spawn().unwrap();
         std::thread::sleep(std::time::Duration::from_millis(delay));
         child.kill().unwrap();
         child.wait().unwrap();
