@@ -62,7 +62,7 @@ impl Metrics {
         let unit = Unit::Seconds;
         registry.register_with_unit(
             "time_to_first_token",
-            "From a request's arrival to its first token",
+            "From when a request was handed to the scheduler to its first token",
             unit.clone(),
             first_token.clone(),
         );

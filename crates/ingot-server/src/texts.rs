@@ -5,7 +5,6 @@ use crate::error::{ApiError, Result};
 use ingot_engine::grammar::Grammar;
 use ingot_engine::scheduler::{Demand, Event, Job, Sink, Token};
 use ingot_engine::{Finish, Model, Request, SamplerOptions};
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
@@ -35,8 +34,8 @@ pub(crate) struct Texts {
     app: Arc<App>,
     model: Model,
     events: Receiver<Event>,
-    /// Received already.
-    early: VecDeque<Event>,
+    /// The first one, if it was waited for.
+    early: Option<Event>,
     /// Texts without an end.
     open: usize,
     arrival: Instant,
@@ -85,7 +84,7 @@ impl Texts {
             model: scheduler.model().clone(),
             app,
             events,
-            early: VecDeque::new(),
+            early: None,
             open,
             arrival,
             last: vec![None; open],
@@ -93,7 +92,7 @@ impl Texts {
         };
         match timeout(HEAD_START, texts.events.recv()).await {
             Ok(Some(Event::Failed(e))) => return Err(e.into()),
-            Ok(Some(event)) => texts.early.push_back(event),
+            Ok(Some(event)) => texts.early = Some(event),
             Ok(None) => return Err(lost()),
             Err(_) => {}
         }
@@ -108,7 +107,7 @@ impl Texts {
     /// What happens next; `None` after the end of the last text.
     pub(crate) async fn next(&mut self) -> Option<Result<Part>> {
         while self.open > 0 {
-            let event = match self.early.pop_front() {
+            let event = match self.early.take() {
                 Some(event) => event,
                 None => match timeout_at(self.deadline, self.events.recv()).await {
                     Ok(Some(event)) => event,

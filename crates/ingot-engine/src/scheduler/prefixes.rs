@@ -4,7 +4,7 @@
 //! the longest of several sessions that continue each other stands for all of them.
 //! A recurrent state cannot be cut back, so of recurrent models several places of a
 //! sequence are remembered. There are few entries, and most differ from what is looked
-//! for within their first tokens: a list is searched as fast as a tree.
+//! for within their first tokens, so a list will do.
 
 use crate::{Model, Result, Session};
 

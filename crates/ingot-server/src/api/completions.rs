@@ -40,7 +40,10 @@ pub(super) async fn create(
     let fields: Fields = parse(&body)?;
     app.check_model(fields.model.as_deref())?;
     let mut common = Common::parse(&app, &body)?;
-    common.request.max_tokens.get_or_insert(MAX_TOKENS);
+    // A length of -1 is one that was asked for: as many as fit.
+    if body["max_tokens"].is_null() && body["max_completion_tokens"].is_null() {
+        common.request.max_tokens = Some(common.request.max_tokens.unwrap_or(MAX_TOKENS).min(MAX_TOKENS));
+    }
     if fields.echo && fields.logprobs.is_some() {
         return Err(ApiError::unsupported("echo", "log-probabilities of the prompt are not supported"));
     }
