@@ -134,6 +134,14 @@ fn texts() {
         "prompt_tokens_details": { "cached_tokens": 0 },
     });
     assert_eq!(whole["usage"], usage);
+    // Without a length 16 tokens, with -1 as many as fit.
+    let length = |asked: Value| {
+        let mut body = prompt(0);
+        body["max_tokens"] = asked;
+        served.post("/v1/completions", &body).1["usage"]["completion_tokens"].as_u64().unwrap()
+    };
+    assert_eq!(length(Value::Null), 16);
+    assert!(length((-1).into()) > 16);
     // The same, piece by piece.
     let mut body = prompt(8);
     body["stream"] = true.into();
