@@ -12,7 +12,7 @@ before the answer or within their own request, read or write slowly, send random
   * the process ends, or a request finds no answer in time,
   * a good request is answered with anything but 200, or 429 or 503 with a Retry-After; a bad one with 500 or more,
   * a request is left running or waiting when nobody waits for it,
-  * memory that is resident grows by more than --growth percent after the first 2,000 (or half of the requests),
+  * memory that is resident grows by more than --growth percent after the first 1,000 (or half of the requests),
   * it takes longer than --limit seconds.
 
 The same seed makes the same requests; when they meet is up to the machine.
@@ -32,7 +32,7 @@ from server import Failed, Server
 
 CLIENTS, IDLE_CONNECTIONS = 16, 32
 REQUEST_LIMIT, QUIET_LIMIT = 60, 30  # seconds
-FIRST = 2000  # requests after which memory may not grow
+FIRST = 1000  # requests after which memory may not grow
 BLOCKS = 9  # of requests after the first ones; memory is looked at after each
 CHAT, COMPLETIONS, EMBEDDINGS = "/v1/chat/completions", "/v1/completions", "/v1/embeddings"
 SCHEMA = {"type": "object", "properties": {"animal": {"enum": ["fox", "owl"]}, "tame": {"type": "boolean"}},
@@ -190,7 +190,9 @@ class Soak:
         for number in range(4 * CLIENTS):
             messages = [{"role": "user", "content": f"{number} " + "Tell me a story about a fox. " * 40}]
             bodies.append(body | {"messages": messages})
-        await asyncio.gather(*(self.good(CHAT, body) for body in bodies))
+        long = {"model": self.model, "input": ["Tell me a story about a fox. " * 100]}
+        await asyncio.gather(*(self.good(CHAT, body) for body in bodies),
+                             *(self.good(EMBEDDINGS, long) for _ in range(CLIENTS)))
 
     # ---- what is done with it ----------------------------------------------------
 

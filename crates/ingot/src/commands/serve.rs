@@ -10,8 +10,12 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
-use tokio::runtime::Runtime;
+use tokio::runtime::Builder;
 use tokio::sync::oneshot;
+
+/// Threads that cut texts into tokens, compile grammars and make embeddings. Each keeps
+/// buffers and what the tokenizer remembers, so that more of them would cost memory.
+const PREPARING: usize = 4;
 
 pub fn run(args: ServeArgs) -> Result {
     let place = Place::find(args.model.path())?;
@@ -24,7 +28,8 @@ pub fn run(args: ServeArgs) -> Result {
         );
     }
     keep_memory_flat();
-    let runtime = Runtime::new().map_err(|e| Failure::new(format!("cannot start threads: {e}")))?;
+    let runtime = Builder::new_multi_thread().enable_all().max_blocking_threads(PREPARING).build();
+    let runtime = runtime.map_err(|e| Failure::new(format!("cannot start threads: {e}")))?;
     runtime.block_on(serve(args, place, config))
 }
 
