@@ -422,3 +422,38 @@ fn texts_keep_to_their_grammars() {
     }
     free.iter().for_each(|reader| assert_eq!(reader.finish(1)[0].tokens.len(), 30));
 }
+
+/// A reader with a bug.
+struct Broken;
+
+impl Sink for Broken {
+    fn send(&self, _: Event) {
+        panic!("on purpose");
+    }
+    fn demand(&self) -> Demand {
+        Demand::More
+    }
+}
+
+#[test]
+fn a_panic_is_seen_from_outside() {
+    let scheduler = Scheduler::start(open(MODELS[0], ExecutorKind::Cpu), Limits::default());
+    submit(&scheduler, &tokens(3, 8), &[1], 2).finish(1);
+    assert!(scheduler.is_alive());
+    let job = || Job {
+        prompt: tokens(3, 8),
+        choices: vec![sampling(1)],
+        request: request(1),
+        logprobs: None,
+        grammar: None,
+        client: 0,
+        sink: Arc::new(Broken),
+    };
+    scheduler.submit(job()).unwrap();
+    let end = Instant::now() + PATIENCE;
+    while scheduler.is_alive() {
+        assert!(Instant::now() < end, "it goes on as if nothing had been");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    assert!(matches!(scheduler.submit(job()), Err(Refused::Ended)));
+}

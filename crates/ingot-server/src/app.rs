@@ -36,6 +36,8 @@ pub(crate) enum State {
     Loading,
     Ready,
     Draining,
+    /// The scheduler has ended by itself.
+    Failed,
 }
 
 impl App {
@@ -69,7 +71,8 @@ impl App {
         match (self.draining.load(Ordering::SeqCst), self.scheduler.get()) {
             (true, _) => State::Draining,
             (false, None) => State::Loading,
-            (false, Some(_)) => State::Ready,
+            (false, Some(scheduler)) if scheduler.is_alive() => State::Ready,
+            (false, Some(_)) => State::Failed,
         }
     }
 
@@ -78,6 +81,9 @@ impl App {
         match (self.state(), self.scheduler.get()) {
             (State::Ready, Some(scheduler)) => Ok(scheduler),
             (State::Draining, _) => Err(ApiError::busy("the server is shutting down").code("draining")),
+            (State::Failed, _) => {
+                Err(ApiError::busy("the model has failed; restart the server").code("failed"))
+            }
             _ => Err(ApiError::busy("the model is still being loaded").code("loading")),
         }
     }

@@ -23,6 +23,7 @@ use crate::{Error, Finish, Model, Request, Result, Sampler, SamplerOptions};
 use sequence::{Choice, Sequence};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
+use std::thread::JoinHandle;
 use std::time::Duration;
 use worker::Worker;
 
@@ -185,6 +186,7 @@ pub struct Scheduler {
     jobs: mpsc::Sender<Sequence>,
     arrivals: AtomicU64,
     shared: Arc<Shared>,
+    thread: JoinHandle<()>,
 }
 
 /// What the thread and those outside of it both see.
@@ -201,11 +203,16 @@ impl Scheduler {
         let (jobs, received) = mpsc::channel();
         let shared = Arc::<Shared>::default();
         let worker = Worker::new(model.clone(), limits.clone(), received, shared.clone());
-        std::thread::Builder::new()
+        let thread = std::thread::Builder::new()
             .name("scheduler".into())
             .spawn(move || worker.run())
             .expect("the system has threads");
-        Self { model, limits, jobs, arrivals: AtomicU64::new(0), shared }
+        Self { model, limits, jobs, arrivals: AtomicU64::new(0), shared, thread }
+    }
+
+    /// Whether jobs are done. If not, the thread has panicked, and only another process helps.
+    pub fn is_alive(&self) -> bool {
+        !self.thread.is_finished()
     }
 
     /// The model.

@@ -14,6 +14,7 @@ pub(super) async fn health(State(app): State<Arc<App>>) -> Response {
         AppState::Ready => (StatusCode::OK, "ok"),
         AppState::Loading => (StatusCode::SERVICE_UNAVAILABLE, "loading"),
         AppState::Draining => (StatusCode::SERVICE_UNAVAILABLE, "draining"),
+        AppState::Failed => (StatusCode::SERVICE_UNAVAILABLE, "failed"),
     };
     (status, Json(json!({ "status": word }))).into_response()
 }
