@@ -54,6 +54,11 @@ impl Setup {
         self.cache
     }
 
+    /// Threads that were asked for.
+    pub fn threads(&self) -> Option<usize> {
+        self.threads
+    }
+
     /// True if sequences live in the computer's own memory.
     pub(crate) fn uses_host_memory(&self) -> bool {
         self.gpu.as_ref().is_none_or(|gpu| gpu.shares_memory)

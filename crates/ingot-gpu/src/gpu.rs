@@ -1,6 +1,7 @@
 //! What a GPU executor can do beside running steps: be looked at.
 
 use crate::device::Info;
+use crate::tuning::Tuning;
 use ingot_plan::{Buf, ExecError, Executor, Step};
 
 /// An executor on some GPU, whichever it is.
@@ -10,6 +11,9 @@ pub trait Gpu: Executor {
 
     /// How the launches of a step are submitted from now on.
     fn submit_by(&mut self, submission: Submission);
+
+    /// Which sizes matrix-vector launches have from now on. Results do not change.
+    fn tune(&mut self, tuning: &Tuning);
 
     /// What was done since the executor was made, or since the last call.
     fn take_counts(&mut self) -> Counts;

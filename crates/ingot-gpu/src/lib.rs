@@ -10,6 +10,7 @@
 //! * [`GpuExecutor`] owns the memory and records, submits and waits.
 
 pub mod barriers;
+mod caches;
 #[cfg(not(target_os = "macos"))]
 pub mod cuda;
 pub mod device;
@@ -25,8 +26,10 @@ mod open;
 pub mod sim;
 pub mod source;
 mod step_buffer;
+mod tuning;
 pub mod variants;
 
 pub use executor::GpuExecutor;
 pub use gpu::{Counts, Described, Gpu, Submission};
 pub use open::{DeviceKind, Found, GpuOptions, devices, open, probe};
+pub use tuning::{Choice, Tuning, TuningKey};

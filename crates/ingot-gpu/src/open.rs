@@ -6,6 +6,7 @@ use crate::device::{Device, DeviceError, Info};
 #[cfg(target_os = "macos")]
 use crate::metal::Metal;
 use crate::sim::SimDevice;
+use crate::tuning::Tuning;
 use crate::{Gpu, GpuExecutor};
 use ingot_format::{DType, Tensor};
 use ingot_plan::{ExecError, Plan};
@@ -129,8 +130,14 @@ fn on<D: Device + 'static>(
     options: &GpuOptions,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Box<dyn Gpu>, DeviceError> {
+    // The simulator's time is nobody's, so that nothing is stored for it.
+    let device_name = if device.info().kind == "sim" { "" } else { &device.info().name };
+    let tuning = Tuning::of(device_name).map_err(DeviceError::Unavailable)?;
     match GpuExecutor::new(device, plan, weights, options, progress) {
-        Ok(executor) => Ok(Box::new(executor)),
+        Ok(mut executor) => {
+            executor.tune(&tuning);
+            Ok(Box::new(executor))
+        }
         Err(ExecError::OutOfMemory(what)) => Err(DeviceError::OutOfMemory(what)),
         Err(ExecError::Request(what)) => Err(DeviceError::Unavailable(what)),
         Err(ExecError::Device(what)) => Err(DeviceError::Failed(what)),

@@ -5,6 +5,7 @@ mod bench;
 
 use bench::{Bench, Random, assert_near};
 use ingot_format::{Bytes, DType, Tensor};
+use ingot_gpu::Tuning;
 use ingot_gpu::launch::What;
 use ingot_gpu::launches::attention_vec::{attention_vec, partial_bytes};
 use ingot_gpu::launches::cache::page_bytes;
@@ -40,7 +41,7 @@ impl Layer {
         let qkv = tables.map(|table| b.embed(table));
         let out = b.attention(qkv, [heads, kv_heads], 1.0 / (n as f32).sqrt(), window);
         let logits = b.select(out);
-        let target = Target { cores: 4, cache, exact: true };
+        let target = Target { cores: 4, cache, exact: true, tuning: Tuning::default() };
         Self { plan: b.finish(logits), n, heads, kv_heads, qkv, norms, target }
     }
 

@@ -4,6 +4,7 @@ mod bench;
 
 use bench::{Bench, Random, assert_near, sequences};
 use ingot_format::{Bytes, DType, Tensor};
+use ingot_gpu::Tuning;
 use ingot_gpu::launch::What;
 use ingot_gpu::launches::embed::embed;
 use ingot_gpu::launches::experts::{experts, experts_scratch};
@@ -78,7 +79,7 @@ impl Case {
         for (n, bytes) in experts_scratch(&plan, op, rows).into_iter().enumerate() {
             bench.room(What::Scratch(n as u32), bytes / 4);
         }
-        let target = Target { cores: 2, cache: DType::F16, exact: false };
+        let target = Target { cores: 2, cache: DType::F16, exact: false, tuning: Tuning::default() };
         bench
             .run(&experts(&plan, &target, op, self.residual.then_some(RESIDUAL), OUT, rows, [0, 1]).unwrap());
 

@@ -6,6 +6,7 @@ mod bench;
 
 use bench::{Bench, Random, sequences};
 use ingot_format::{Bytes, DType, Tensor};
+use ingot_gpu::Tuning;
 use ingot_gpu::launch::{Operand, What};
 use ingot_gpu::launches::linear_vec::{Linear, Part, linear_vec};
 use ingot_gpu::launches::{Norm, Target};
@@ -160,7 +161,7 @@ impl Case {
                 out: What::Scratch(50 + n as u32),
             })
             .collect();
-        let target = Target { cores: 4, cache: DType::F16, exact: false };
+        let target = Target { cores: 4, cache: DType::F16, exact: false, tuning: Tuning::default() };
         let linear = Linear {
             parts: &parts,
             norm: norm[self.norm],

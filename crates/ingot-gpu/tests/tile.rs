@@ -5,6 +5,7 @@ mod bench;
 
 use bench::{Bench, Random};
 use ingot_format::{Bytes, DType, Tensor};
+use ingot_gpu::Tuning;
 use ingot_gpu::launch::What;
 use ingot_gpu::launches::attention_tile::attention_tile;
 use ingot_gpu::launches::cache::page_bytes;
@@ -112,7 +113,8 @@ impl Case {
             bench.put(sources(n), &values);
             inputs.push(values);
         }
-        let target = Target { cores: self.cores, cache: DType::F16, exact: self.exact };
+        let target =
+            Target { cores: self.cores, cache: DType::F16, exact: self.exact, tuning: Tuning::default() };
         let shape = Shape { rows: self.tokens, outputs: 1, sequences: 1, context: self.tokens };
         let norm = [
             None,
@@ -315,7 +317,7 @@ impl Layer {
         let qkv = [heads[0], heads[1], heads[1]].map(&mut embed);
         let out = b.attention(qkv, heads, 1.0 / (n as f32).sqrt(), window);
         let logits = b.select(out);
-        let target = Target { cores: 4, cache, exact };
+        let target = Target { cores: 4, cache, exact, tuning: Tuning::default() };
         Self { plan: b.finish(logits), n, heads, q: qkv[0], target }
     }
 

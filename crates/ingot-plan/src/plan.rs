@@ -1,6 +1,7 @@
 //! The plan itself: declarations of buffers, weights and states, and the ops.
 
 use crate::Op;
+use crate::ops::Select;
 use ingot_format::DType;
 
 /// Positions in one page of key/value cache.
@@ -151,6 +152,31 @@ impl Plan {
             logits: head.x,
         })
     }
+
+    /// What the layers hand on, from the first to the last: each `[T, hidden]`.
+    pub fn layers(&self) -> Vec<Buf> {
+        let is_layer = |buf: &Buf| self.buffer(*buf).name.starts_with("block ");
+        (0..self.buffers.len() as u32).map(Buf).filter(is_layer).collect()
+    }
+
+    /// The same step up to a buffer with a row for each token, of which the output rows
+    /// become the logits.
+    ///
+    /// # Panics
+    /// If no op writes the buffer, or it has other rows.
+    pub fn until(&self, buf: Buf) -> Self {
+        let last = self.ops.iter().position(|op| op.uses().writes.contains(&buf));
+        let mut ops = self.ops[..=last.expect("an op writes each buffer")].to_vec();
+        let mut buffers = self.buffers.clone();
+        let logits = Buf(buffers.len() as u32);
+        let selected = BufferDecl { name: "logits".into(), rows: Rows::Outputs, ..self.buffer(buf).clone() };
+        buffers.push(selected);
+        ops.push(Op::Select(Select { x: buf, out: logits }));
+        let plan = Self { buffers, weights: self.weights.clone(), states: self.states.clone(), ops, logits };
+        plan.ops.iter().for_each(|op| op.check(&plan));
+        plan
+    }
+
     /// How many tokens it can be given: the rows of its embedding table.
     pub(crate) fn embedded_tokens(&self) -> usize {
         let tables = self.ops.iter().filter_map(|op| match op {

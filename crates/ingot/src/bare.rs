@@ -4,10 +4,11 @@
 use crate::models::Place;
 use crate::term::Progress;
 use ingot::{Error, ExecutorKind, Info, Memory, ModelFile, Options};
+use ingot_cpu::{CpuExecutor, CpuOptions};
 use ingot_engine::{Machine, Setup};
-use ingot_format::Tensor;
+use ingot_format::{DType, Tensor};
 use ingot_models::Model;
-use ingot_plan::{PAGE, Plan, Precision, Sequence, Step};
+use ingot_plan::{Buf, PAGE, Plan, Precision, Sequence, Step};
 use std::sync::Arc;
 
 /// An open model and its executor.
@@ -25,10 +26,12 @@ pub struct Bare {
     /// What its memory is made of.
     pub memory: Memory,
     room: u64,
+    threads: Option<usize>,
+    cache: DType,
     /// Pages of each sequence.
     pages: Vec<Vec<u32>>,
     /// The tensors keep the file open.
-    _weights: Vec<Tensor>,
+    weights: Vec<Tensor>,
 }
 
 /// What does not depend on the executor of a model that is to be opened.
@@ -70,8 +73,32 @@ impl Bare {
             precision,
             memory,
             room: setup.room(&memory),
+            threads: setup.threads(),
+            cache: setup.cache(),
             pages: Vec::new(),
-            _weights: model.weights,
+            weights: model.weights,
+        })
+    }
+
+    /// The same on the processor, up to a buffer that has a row for each token: this becomes
+    /// the logits. The weights are used as they lie in the file.
+    pub fn until(&self, buf: Buf) -> ingot::Result<Self> {
+        let plan = Arc::new(self.plan.until(buf));
+        let options = CpuOptions {
+            threads: self.threads,
+            cache_type: self.cache,
+            pack: false,
+            ..CpuOptions::default()
+        };
+        let executor = CpuExecutor::open(plan.clone(), self.weights.clone(), &options)?;
+        Ok(Self {
+            info: self.info.clone(),
+            plan,
+            machine: Machine::Cpu(Box::new(executor)),
+            executor: ExecutorKind::Cpu,
+            weights: self.weights.clone(),
+            pages: Vec::new(),
+            ..*self
         })
     }
 

@@ -5,7 +5,6 @@
 //! be written, a damaged file - only costs time.
 
 use ingot_format::NewFile;
-use std::ffi::OsString;
 use std::fs;
 use std::io::Write;
 use std::path::PathBuf;
@@ -14,18 +13,9 @@ use std::path::PathBuf;
 pub(super) struct Cache(Option<PathBuf>);
 
 impl Cache {
-    /// `$INGOT_CACHE/cuda`, or `ingot/cuda` where this user's caches are.
+    /// `cuda` where the user's caches are.
     pub(super) fn open() -> Self {
-        Self::from_environment(|name| std::env::var_os(name).filter(|value| !value.is_empty()))
-    }
-
-    fn from_environment(variable: impl Fn(&str) -> Option<OsString>) -> Self {
-        let ours = variable("INGOT_CACHE").map(PathBuf::from);
-        let local =
-            || variable(if cfg!(windows) { "LOCALAPPDATA" } else { "XDG_CACHE_HOME" }).map(PathBuf::from);
-        let home = || variable("HOME").map(|home| PathBuf::from(home).join(".cache"));
-        let root = ours.or_else(|| local().or_else(home).map(|caches| caches.join("ingot")));
-        Self(root.map(|root| root.join("cuda")))
+        Self(crate::caches::folder().map(|caches| caches.join("cuda")))
     }
 
     /// What was stored under these words.
@@ -103,18 +93,5 @@ mod tests {
         cache.put(&["key"], b"image");
         assert_eq!(cache.get(&["key"]), None);
         Cache(None).put(&["key"], b"image");
-    }
-
-    #[test]
-    #[cfg(not(windows))]
-    fn places() {
-        let place = |set: &[(&str, &str)]| {
-            let find = |name: &str| set.iter().find(|(n, _)| *n == name).map(|(_, value)| value.into());
-            Cache::from_environment(find).0.map(|p| p.to_string_lossy().into_owned())
-        };
-        assert_eq!(place(&[]), None);
-        assert_eq!(place(&[("HOME", "/h")]).as_deref(), Some("/h/.cache/ingot/cuda"));
-        assert_eq!(place(&[("HOME", "/h"), ("XDG_CACHE_HOME", "/c")]).as_deref(), Some("/c/ingot/cuda"));
-        assert_eq!(place(&[("HOME", "/h"), ("INGOT_CACHE", "/i")]).as_deref(), Some("/i/cuda"));
     }
 }

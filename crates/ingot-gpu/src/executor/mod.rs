@@ -22,6 +22,7 @@ use crate::launches::{Shape, Target};
 use crate::lower::{self, LowerError, Path};
 use crate::open::GpuOptions;
 use crate::step_buffer::Capacity;
+use crate::tuning::Tuning;
 use ingot_format::{DType, Tensor};
 use ingot_plan::{Buf, ExecError, Executor, Op, Place, Plan, StateDecl, Step, Window};
 use memory::Memory;
@@ -78,6 +79,7 @@ impl<D: Device> GpuExecutor<D> {
             cores: device.info().cores.max(1) as usize,
             cache: options.cache,
             exact: options.exact || routes,
+            tuning: Tuning::default(),
         };
         // What cannot be run is refused before anything is copied.
         let shape = Shape { rows: 1, outputs: 1, sequences: 1, context: LEAST_CONTEXT };
@@ -225,6 +227,11 @@ impl<D: Device> Gpu for GpuExecutor<D> {
 
     fn submit_by(&mut self, submission: Submission) {
         self.submission = submission;
+    }
+
+    fn tune(&mut self, tuning: &Tuning) {
+        self.target.tuning = *tuning;
+        self.recorder.clear();
     }
 
     fn take_counts(&mut self) -> Counts {

@@ -45,7 +45,7 @@ pub fn experts(
 
     // What rounds the input is the type of either, so the geometry is made for both.
     let both = [gate, up];
-    let sizes = Sizes::of(&both, op.inputs, true);
+    let sizes = Sizes::of(&both, op.inputs, true, &target.tuning);
     let g = Geometry::of(&both, both[0].cols, target, op.inputs, true, op.chosen, &sizes);
     let [gate, up] = &both;
     let kernel_up = kernel("experts_up", &g, gate).uint("HIDDEN", gate.rows).uint("WIDTH", gate.cols);
@@ -63,7 +63,7 @@ pub fn experts(
     };
 
     let down = [down];
-    let sizes = Sizes::of(&down, op.inputs, false);
+    let sizes = Sizes::of(&down, op.inputs, false, &target.tuning);
     let g = Geometry::of(&down, op.chosen * down[0].cols, target, op.inputs, false, 1, &sizes);
     let [down] = &down;
     let kernel_down = kernel("experts_down", &g, down).option("RESIDUAL", residual.is_some());

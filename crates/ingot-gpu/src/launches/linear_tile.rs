@@ -205,12 +205,13 @@ impl Tiles {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tuning::Tuning;
     use ingot_format::DType;
 
     #[test]
     fn tiles_suit_the_work() {
         let size = |exact, rows, tokens| {
-            let target = Target { cores: 132, cache: DType::F16, exact };
+            let target = Target { cores: 132, cache: DType::F16, exact, tuning: Tuning::default() };
             let tiles = Tiles::choose(&target, &[rows, 0, 0, 0, 0, 0, 0, 0], tokens);
             (tiles.tokens, tiles.rows, tiles.resident)
         };

@@ -11,6 +11,7 @@
 use super::block_types::{UnsupportedType, align, block};
 use super::{Norm, Target};
 use crate::launch::{Kernel, Launch, Operand, What};
+use crate::tuning::{Choice, Tuning, TuningKey};
 use ingot_format::DType;
 use ingot_plan::ops::{Activation, Gate};
 use ingot_plan::{Plan, Precision, WeightId};
@@ -97,7 +98,7 @@ pub fn linear_vec_with(
     let matrices: Vec<Matrix> = parts.iter().map(|p| Matrix::of(plan, p.weight)).collect();
     let launched = if glu { 1 } else { parts.len() };
     let cols = matrices.iter().map(|m| m.cols).max().unwrap_or(0);
-    let mut sizes = Sizes::of(&matrices, l.inputs, glu);
+    let mut sizes = Sizes::of(&matrices, l.inputs, glu, &target.tuning);
     change(&mut sizes);
     let geometry = Geometry::of(&matrices, cols, target, l.inputs, glu, 1, &sizes);
 
@@ -229,12 +230,27 @@ pub struct Sizes {
 }
 
 impl Sizes {
-    /// What was fastest on an H200 without asking for more registers than there are.
-    /// Matrices of a launch share what the most demanding of them can have.
-    pub(super) fn of(matrices: &[Matrix], inputs: Precision, gated: bool) -> Self {
+    /// What was measured on this device, or else what was fastest on an H200 without
+    /// asking for more registers than there are. Matrices of a launch share what the most
+    /// demanding of them can have.
+    pub(super) fn of(matrices: &[Matrix], inputs: Precision, gated: bool, tuning: &Tuning) -> Self {
+        let one = |m: &Matrix| {
+            let measured = tuning.get(TuningKey { dtype: m.dtype, inputs, gated });
+            measured.map_or(Self::usual(m.dtype, inputs, gated), Self::from)
+        };
+        let least = |a: Self, b: Self| Self {
+            rows: a.rows.min(b.rows),
+            ahead: a.ahead.min(b.ahead),
+            resident: a.resident.min(b.resident),
+            split: SIMDGROUPS,
+        };
+        matrices.iter().map(one).reduce(least).expect("a launch has a matrix")
+    }
+
+    fn usual(dtype: DType, inputs: Precision, gated: bool) -> Self {
         // Two matrices of a gated unit are read together.
         let both = if gated { 2 } else { 1 };
-        let one = |m: &Matrix| match (m.dtype, inputs) {
+        let (rows, ahead) = match (dtype, inputs) {
             (DType::F16 | DType::BF16, _) => (4 / both, 2),
             (DType::F32, _) => (2, 2 / both),
             (_, Precision::F32) => (2 / both, 1),
@@ -243,9 +259,14 @@ impl Sizes {
             (DType::MXFP4, _) => (2 / both, 1),
             _ => (4 / both, 1),
         };
-        let least = |a: (usize, usize), b: (usize, usize)| (a.0.min(b.0), a.1.min(b.1));
-        let (rows, ahead) = matrices.iter().map(one).reduce(least).unwrap_or((2, 1));
         Self { rows, ahead, resident: 2, split: SIMDGROUPS }
+    }
+}
+
+impl From<Choice> for Sizes {
+    fn from(choice: Choice) -> Self {
+        let [rows, ahead, resident] = [choice.rows, choice.ahead, choice.resident].map(usize::from);
+        Self { rows, ahead, resident, split: SIMDGROUPS }
     }
 }
 

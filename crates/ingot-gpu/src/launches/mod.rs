@@ -23,6 +23,7 @@ pub mod select;
 pub mod shift;
 pub mod wkv7;
 
+use crate::tuning::Tuning;
 use ingot_format::DType;
 use ingot_plan::WeightId;
 
@@ -48,6 +49,8 @@ pub struct Target {
     pub cache: DType,
     /// Tiles of f32 instead of f16 in prefill.
     pub exact: bool,
+    /// Sizes of matrix-vector launches that are better than the usual ones.
+    pub tuning: Tuning,
 }
 
 /// A norm that is worked into the launch that reads its result.

@@ -1,6 +1,7 @@
 //! The command line: what can be typed, in one place for parsing, `--help`,
 //! completions and man pages.
 
+mod judge;
 mod model;
 mod run;
 mod sampling;
@@ -8,6 +9,7 @@ mod serve;
 mod study;
 mod tools;
 
+pub use judge::{PerplexityArgs, TuneArgs, ValidateArgs};
 pub use model::{EngineArgs, ModelArgument, ModelOption, Settings};
 pub use run::{ChatArgs, Output, RunArgs};
 pub use sampling::SamplingArgs;
@@ -63,6 +65,12 @@ pub enum Command {
     Logits(LogitsArgs),
     /// Measure how fast a model is read and written
     Bench(BenchArgs),
+    /// Measure how well a model predicts a text
+    Perplexity(PerplexityArgs),
+    /// Check what this computer makes of a model, layer by layer
+    Validate(ValidateArgs),
+    /// Find the fastest sizes of a GPU's launches for a model
+    Tune(TuneArgs),
     /// Compare what two executors compute, buffer by buffer
     Diff(DiffArgs),
     /// Look at this computer and say what ingot makes of it

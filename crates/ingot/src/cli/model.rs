@@ -85,9 +85,14 @@ impl Settings {
             exact: self.exact,
         }
     }
+
+    /// How far a buffer may be from the reference's: relative root mean square.
+    pub fn accuracy(&self) -> f64 {
+        if self.exact && self.cache == Cache::F32 { 1e-4 } else { 8e-2 }
+    }
 }
 
-#[derive(Clone, Copy, ValueEnum)]
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
 enum Cache {
     F16,
     F32,

@@ -67,7 +67,7 @@ Examples:
 One step is run on both. Buffers that both can show are compared in the order of
 the plan, up to the first one where the root mean square of the differences is
 more than --limit times that of the values; then the exit code is 1. Of the
-processor only the logits can be seen.")]
+processor the logits can be seen, and what is between the layers.")]
 pub struct DiffArgs {
     /// Which model.
     #[command(flatten)]

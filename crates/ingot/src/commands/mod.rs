@@ -2,14 +2,18 @@
 
 mod bench;
 mod chat;
+mod compare;
 mod diff;
 mod doctor;
 mod inspect;
 mod logits;
+mod perplexity;
 mod run;
 mod serve;
 mod shell;
 mod tokenize;
+mod tune;
+mod validate;
 
 use crate::cli::Command;
 use crate::failure::{Failure, Result};
@@ -25,6 +29,9 @@ pub fn run(command: Command) -> Result {
         Command::Tokenize(args) => tokenize::run(&args),
         Command::Logits(args) => logits::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Perplexity(args) => perplexity::run(&args),
+        Command::Validate(args) => validate::run(&args),
+        Command::Tune(args) => tune::run(&args),
         Command::Diff(args) => diff::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Completions(args) => shell::completions(&args),
