@@ -3,6 +3,7 @@
 
   python tests/clients/soak.py                    10,000 requests
   python tests/clients/soak.py --requests 2000    a short run
+  python tests/clients/soak.py --minutes 60       as many as an hour has room for
   python tests/clients/soak.py --seed 7           other requests
 
 Clients send chats, completions, embeddings and answers in a given form, whole and in streams; they cancel, go away
@@ -13,14 +14,16 @@ before the answer or within their own request, read or write slowly, send random
   * a good request is answered with anything but 200, or 429 or 503 with a Retry-After; a bad one with 500 or more,
   * a request is left running or waiting when nobody waits for it,
   * memory that is resident grows by more than --growth percent after the first 1,000 (or half of the requests),
-  * it takes longer than --limit seconds.
+  * it takes longer than --limit seconds (beside --minutes).
 
 The same seed makes the same requests; when they meet is up to the machine.
 """
 import argparse
 import asyncio
 import collections
+import itertools
 import json
+import math
 import random
 import sys
 import time
@@ -288,20 +291,28 @@ async def fetch(url, path):
         return json.loads(await connection.body())
 
 
+def blocks(a):
+    """Numbers of requests between two looks at memory."""
+    if a.minutes:
+        yield from itertools.repeat(FIRST)
+    first = min(FIRST, a.requests // 2)
+    yield first
+    rest = a.requests - first
+    yield from (rest * (i + 1) // BLOCKS - rest * i // BLOCKS for i in range(BLOCKS))
+
+
 async def run(a, server):
-    """Prints a line for every block; returns what was wrong."""
+    """Prints a line for every block; returns how many requests there were and what was wrong."""
     start = time.monotonic()
-    end = start + a.limit
+    enough = start + 60 * a.minutes if a.minutes else math.inf
+    end = (start if a.minutes is None else enough) + a.limit
     model = (await fetch(server.url, "/v1/models"))["data"][0]["id"]
     soak = Soak(server, model, await fetch(server.url, "/openapi.json"), a.seed)
     silent = [await wire.Connection.open(server.url) for _ in range(IDLE_CONNECTIONS)]
-    first = min(FIRST, a.requests // 2)
-    rest = a.requests - first
-    sizes = [first] + [rest * (i + 1) // BLOCKS - rest * i // BLOCKS for i in range(BLOCKS)]
     done, resident = 0, []
     await soak.fill()
     print("requests    seconds   resident MB   of it sequences")
-    for size in sizes:
+    for size in blocks(a):
         await soak.block(size, end)
         done += size
         if server.process.poll() is not None:
@@ -314,18 +325,21 @@ async def run(a, server):
         resident.append(server.resident())
         seconds, sequences = time.monotonic() - start, server.metric(metrics.SEQUENCES)
         print(f"{done:8} {seconds:10.1f} {resident[-1] / 1e6:13.1f} {sequences / 1e6:17.1f}", flush=True)
+        if time.monotonic() > enough:
+            break
     for connection in silent:
         connection.close()
     print("kinds:   ", dict(soak.kinds.most_common()))
     print("statuses:", dict(soak.statuses.most_common()))
     if not soak.wrong and (grown := 100 * (max(resident) / resident[0] - 1)) > a.growth:
-        soak.wrong.append(f"memory grew by {grown:.1f} % after the first {first} requests")
-    return soak.wrong
+        soak.wrong.append(f"memory grew by {grown:.1f} % after the first requests")
+    return done, soak.wrong
 
 
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--requests", type=int, default=10_000)
+    p.add_argument("--minutes", type=float, help="go on for so long, however many requests that are")
     p.add_argument("--seed", type=int, default=1)
     p.add_argument("--growth", type=float, default=2, metavar="PERCENT", help="default: %(default)s")
     p.add_argument("--limit", type=float, default=1200, metavar="SECONDS", help="default: %(default)s")
@@ -336,14 +350,14 @@ def main():
         p.error("--requests: from 20 to 1,000,000")
     try:
         with Server.ingot(*a.arguments) as server:
-            wrong = asyncio.run(run(a, server))
+            done, wrong = asyncio.run(run(a, server))
             if server.process.poll() is None and (code := server.stop()) != 0:
                 wrong.append(f"exit code {code} at the end:\n{server.tail()}")
     except (Failed, Wrong, wire.Broken, OSError) as e:
         sys.exit(f"FAILED: {e}")
     if wrong:
         sys.exit("FAILED\n" + "\n".join(wrong[:20]))
-    print(f"{a.requests} requests: nothing wrong")
+    print(f"{done} requests: nothing wrong")
 
 
 if __name__ == "__main__":

@@ -116,9 +116,12 @@ impl Summary {
     }
 
     fn tell(&self, out: &mut impl Write) -> io::Result<()> {
-        let Run { model, window, windows, tokens, seconds, .. } = &self.run;
+        let Run { model, against, window, windows, tokens, seconds, .. } = &self.run;
         let ppl = self.loss.exp();
         writeln!(out, "{HEADING}{model}{HEADING:#}")?;
+        if let Some(original) = against {
+            writeln!(out, "against {original}")?;
+        }
         writeln!(
             out,
             "{DIM}{windows} x {window} tokens, {} counted, {:.0} tok/s{DIM:#}\n",
@@ -135,9 +138,9 @@ impl Summary {
         let (value, error) = figures(self.loss);
         row("nats a token", value, error);
         row("bits a byte", format!("{:.4}", self.bits_per_byte()), None);
-        if let (Some(c), Some(original)) = (&self.against, &self.run.against) {
+        if let Some(c) = &self.against {
             let (value, error) = figures(c.loss.exp());
-            row(&format!("perplexity of {original}"), value, error);
+            row("of the original", value, error);
             let (value, error) = figures(c.difference.exp());
             row("ratio", value, error);
             row(
