@@ -10,12 +10,7 @@ use ingot_plan::{Precision, Step};
 #[test]
 fn results_do_not_depend_on_sizes() {
     let of = |name: &str| Golden::all().into_iter().find(|g| g.name == name).unwrap();
-    for (name, precision) in [
-        ("qwen2-s-q4_k_m", Precision::Q8),
-        ("llama-s-f16", Precision::F32),
-        ("rwkv7-s-q8_0", Precision::Q8),
-        ("qwen3moe-s-q4_0", Precision::F32),
-    ] {
+    for (name, precision) in [("qwen2-s-q4_k_m", Precision::Q8), ("qwen3moe-s-q4_0", Precision::F32)] {
         let mut gpu = executor(of(name).load(precision), &GpuOptions::default());
         gpu.reserve(1, 2).unwrap();
         let mut run = |tuning: &Tuning| {
@@ -27,7 +22,7 @@ fn results_do_not_depend_on_sizes() {
         };
         let usual = run(&Tuning::default());
         assert!(usual.iter().any(|x| *x != 0.0));
-        for (rows, ahead, resident) in [(1, 1, 1), (8, 1, 2), (2, 4, 3)] {
+        for (rows, ahead, resident) in [(1, 2, 1), (8, 1, 2)] {
             let tuned = run(&Tuning::uniform(Choice { rows, ahead, resident }));
             assert_eq!(usual, tuned, "{name}: rows {rows}, ahead {ahead}, resident {resident}");
         }
