@@ -122,7 +122,7 @@ impl<'a> Emitter<'_, 'a> {
             }
             Fused::Embed { op, norm } => {
                 let out = norm.map_or(op.out, |n| n.out);
-                let launch = l::embed::embed(self.plan, self.shape, op.table, norm.map(layer_norm), out)?;
+                let launch = l::embed::embed(self.plan, self.shape, op, norm.map(layer_norm), out)?;
                 self.push(&ops, launch);
             }
             Fused::Store(group) => self.store(&ops, group)?,
@@ -385,6 +385,7 @@ impl<'a> Emitter<'_, 'a> {
             Op::RmsNorm(op) => l::norm::rms_norm(self.plan, *self.shape, op),
             Op::LayerNorm(op) => l::norm::layer_norm(self.plan, *self.shape, op),
             Op::Select(op) => l::select::select(self.plan, *self.shape, op),
+            Op::Softcap(op) => l::elementwise::softcap(self.plan, *self.shape, op),
             Op::RwkvKeys(op) => {
                 self.check_recurrent_head(op.k, op.heads)?;
                 l::rwkv_keys::rwkv_keys(self.plan, op, rows)

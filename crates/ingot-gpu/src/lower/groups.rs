@@ -268,7 +268,7 @@ impl<'a> Finder<'_, 'a> {
 
     fn embed(&mut self, i: usize, op: &'a Embed) {
         let norm = match self.after(op.out) {
-            Some((n, Op::LayerNorm(norm))) if norm.groups == 1 => Some((n, norm)),
+            Some((n, Op::LayerNorm(norm))) if norm.groups == 1 && op.scale == 1.0 => Some((n, norm)),
             _ => None,
         };
         let ops = [i].into_iter().chain(norm.iter().map(|(n, _)| *n)).collect();
