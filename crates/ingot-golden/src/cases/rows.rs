@@ -54,6 +54,16 @@ pub(super) fn cases() -> Vec<Case> {
         })
         .limits([1e-5; 3]),
     );
+    for width in [48, 1100] {
+        let post = Case::new(format!("rows/rms_norm of {width}, added"), move |m| {
+            let (x, y) = (m.input(width, Inputs::Hard), m.input(width, Inputs::Around(0.0, 1.0)));
+            let weight = m.vector(width);
+            let h = m.plan.rms_norm(x, weight, 1e-5);
+            let y = m.plan.add(y, h);
+            m.plan.select(y)
+        });
+        all.push(post.limits([1e-5; 3]));
+    }
     for (groups, size) in [(5, 8), (3, 64), (7, 100)] {
         let rms = Case::new(format!("rows/rms_norm of {groups} heads of {size}"), move |m| {
             let (x, weight) = (m.input(groups * size, Inputs::Hard), m.vector(size));
@@ -84,7 +94,7 @@ pub(super) fn cases() -> Vec<Case> {
             all.push(glu.limits(FEW));
         }
         let softcap = Case::new(format!("rows/softcap of {width}"), move |m| {
-            let x = m.input(width, Inputs::Hard);
+            let x = m.input(width, Inputs::Around(0.0, 30.0));
             let x = m.plan.softcap(x, 30.0);
             m.plan.select(x)
         });

@@ -169,6 +169,10 @@ impl<'a> Emitter<'_, 'a> {
                 let launches = l::experts::experts(self.plan, self.target, op, other, out, rows, scratch)?;
                 launches.into_iter().for_each(|launch| self.push(&ops, launch));
             }
+            Fused::Norm { op, residual } => {
+                let launch = l::norm::rms_norm(self.plan, *self.shape, op, Some(residual));
+                self.push(&ops, launch);
+            }
             Fused::Alone(op) => self.alone(&ops, op)?,
         }
         Ok(())
@@ -382,7 +386,7 @@ impl<'a> Emitter<'_, 'a> {
             Op::Add(op) => l::elementwise::add(self.plan, *self.shape, op),
             Op::Blend(op) => l::elementwise::blend(self.plan, *self.shape, op),
             Op::Glu(op) => l::elementwise::glu(self.plan, *self.shape, op),
-            Op::RmsNorm(op) => l::norm::rms_norm(self.plan, *self.shape, op),
+            Op::RmsNorm(op) => l::norm::rms_norm(self.plan, *self.shape, op, None),
             Op::LayerNorm(op) => l::norm::layer_norm(self.plan, *self.shape, op),
             Op::Select(op) => l::select::select(self.plan, *self.shape, op),
             Op::Softcap(op) => l::elementwise::softcap(self.plan, *self.shape, op),

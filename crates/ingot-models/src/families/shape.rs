@@ -7,6 +7,9 @@ use crate::{Error, Result};
 use ingot_plan::ops::{Gate, Pairing, Rotary};
 use std::sync::Arc;
 
+/// Values of a head, at most.
+const LARGEST_HEAD: usize = 1 << 14;
+
 /// What [`super::decoder`] builds a model from besides its tensors. A family changes what its files
 /// leave unsaid.
 pub(super) struct Shape {
@@ -104,6 +107,10 @@ impl Shape {
                 return Err(Error::inconsistent(format!("{heads} heads do not divide a width of {hidden}")));
             }
         };
+        // Tables are made for them before any tensor of theirs is looked at.
+        if head_size > LARGEST_HEAD {
+            return Err(Error::unsupported(format!("heads of {head_size} values; at most {LARGEST_HEAD}")));
+        }
         if source.size_or_absent(key::VALUE_SIZE)?.is_some_and(|v| v != head_size) {
             return Err(Error::unsupported("keys and values of different sizes"));
         }
