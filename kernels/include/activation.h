@@ -18,7 +18,7 @@ inline float activated(float v, uint activation) {
 
 /// Gates of gated linear units.
 inline float silu(float x) { return x / (1.0f + exp(-x)); }
-inline float gelu(float x) { return x / (1.0f + exp(-1.5957691f * x * fma(0.044715f * x, x, 1.0f))); }
+inline float gelu(float x) { return x / (1.0f + exp(-1.5957692f * x * fma(0.044715f * x, x, 1.0f))); }
 
 /// The gate that the option GLU names: 1 silu, 2 gelu.
 inline float gated(float x) {

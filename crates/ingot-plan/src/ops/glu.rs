@@ -27,7 +27,7 @@ pub enum Gate {
 }
 
 /// `(1 + tanh(u)) / 2` is `1 / (1 + exp(-2 u))`, which needs no tanh: twice the square root of 2 / pi.
-pub const GELU_SLOPE: f32 = 1.595_769_1;
+pub const GELU_SLOPE: f32 = 1.595_769_2;
 /// The factor of the cube in [`Gate::Gelu`].
 pub const GELU_CUBE: f32 = 0.044715;
 
