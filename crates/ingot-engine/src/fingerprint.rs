@@ -2,16 +2,23 @@
 //! model that it came from.
 
 use ingot_format::Tensor;
-use ingot_plan::Plan;
+use ingot_plan::{Op, Plan};
 
 /// Bytes looked at in each tensor.
 const SAMPLE: usize = 256;
 
-/// A checksum of the plan's states and weights and of a sample of every weight;
+/// A checksum of the plan's states, rotations and weights and of a sample of every weight;
 /// reading all of a large file would take longer than loading the session.
 pub(crate) fn fingerprint(plan: &Plan, weights: &[Tensor]) -> u32 {
     let mut hash = crc32fast::Hasher::new();
     hash.update(format!("{:?}", plan.states()).as_bytes());
+    // Some models turn keys by the context they are opened for.
+    for op in plan.ops() {
+        if let Op::Rope(op) = op {
+            let numbers = op.rotary.frequencies.iter().chain([&op.rotary.scale]);
+            numbers.for_each(|x| hash.update(&x.to_le_bytes()));
+        }
+    }
     for (decl, tensor) in plan.weights().iter().zip(weights) {
         hash.update(format!("{} {} {:?}", decl.name, decl.dtype, decl.shape).as_bytes());
         let data = tensor.data();
