@@ -28,7 +28,7 @@ pub enum Error {
         reason: String,
     },
     /// The network would be needed and must not be used.
-    #[error("{name} is not in the cache, and HF_HUB_OFFLINE forbids downloads")]
+    #[error("HF_HUB_OFFLINE forbids to ask the hub for {name}")]
     Offline {
         /// The model.
         name: String,
@@ -211,7 +211,10 @@ impl Error {
         use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
         let path = path.to_path_buf();
         move |source| match source.kind() {
-            StorageFull | QuotaExceeded | FileTooLarge => Self::NoSpace { path, needed, free: None },
+            StorageFull | QuotaExceeded | FileTooLarge => {
+                let path = path.parent().map(Path::to_path_buf).unwrap_or_default();
+                Self::NoSpace { path, needed, free: None }
+            }
             _ => Self::Io { path, source },
         }
     }

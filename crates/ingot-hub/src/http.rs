@@ -229,7 +229,7 @@ fn is_same_server(a: &Uri, b: &Uri) -> bool {
 
 /// What it means that there is no answer.
 fn failed(e: ureq::Error, host: &str) -> Error {
-    use std::io::ErrorKind::{ConnectionRefused, HostUnreachable, NetworkDown, NetworkUnreachable};
+    use std::io::ErrorKind as K;
     use ureq::{Error as E, Timeout};
     let (host, cause) = (host.to_string(), e.to_string());
     match e {
@@ -237,21 +237,20 @@ fn failed(e: ureq::Error, host: &str) -> Error {
         E::Timeout(Timeout::Connect | Timeout::Resolve) | E::ConnectionFailed | E::ConnectProxyFailed(_) => {
             Error::Unreachable { host, cause }
         }
-        E::Io(e)
-            if matches!(e.kind(), ConnectionRefused | HostUnreachable | NetworkDown | NetworkUnreachable) =>
-        {
-            Error::Unreachable { host, cause: e.to_string() }
-        }
-        E::Io(e) if e.kind() == std::io::ErrorKind::InvalidData => {
-            Error::Untrusted { host, cause: e.to_string() }
-        }
         E::Timeout(_) => Error::Broken { host, cause: "no answer in time".into() },
-        E::Io(e) => Error::Broken { host, cause: e.to_string() },
+        E::Io(e) => match (e.kind(), e.to_string()) {
+            (K::InvalidData, cause) => Error::Untrusted { host, cause },
+            (K::ConnectionReset | K::ConnectionAborted | K::BrokenPipe | K::UnexpectedEof, cause) => {
+                Error::Broken { host, cause }
+            }
+            // Refused, no way to there, no such name: systems differ in what they call it.
+            (_, cause) => Error::Unreachable { host, cause },
+        },
         #[cfg(not(target_vendor = "apple"))]
-        E::Rustls(e) => Error::Untrusted { host, cause: e.to_string() },
+        E::Rustls(_) => Error::Untrusted { host, cause },
         #[cfg(target_vendor = "apple")]
-        E::NativeTls(e) => Error::Untrusted { host, cause: e.to_string() },
-        E::Tls(cause) => Error::Untrusted { host, cause: cause.into() },
+        E::NativeTls(_) => Error::Untrusted { host, cause },
+        E::Tls(_) => Error::Untrusted { host, cause },
         _ => Error::BadAnswer { host, what: cause },
     }
 }
@@ -281,6 +280,18 @@ mod tests {
         assert_eq!(wait_in("retry-after", "7"), Some(Duration::from_secs(7)));
         assert_eq!(wait_in("ratelimit", "\"api\";r=0;t=55"), Some(Duration::from_secs(55)));
         assert_eq!(wait_in("retry-after", "Wed, 21 Oct 2015 07:28:00 GMT"), None);
+    }
+
+    #[test]
+    fn failures_to_connect() {
+        use std::io::{Error as Io, ErrorKind};
+        let failed = |e: Io| failed(ureq::Error::Io(e), "h");
+        // This is what the standard library makes of an unknown name.
+        let unknown = Io::other("failed to lookup address information");
+        assert!(matches!(failed(unknown), Error::Unreachable { .. }));
+        assert!(matches!(failed(ErrorKind::ConnectionRefused.into()), Error::Unreachable { .. }));
+        assert!(matches!(failed(ErrorKind::ConnectionReset.into()), Error::Broken { .. }));
+        assert!(matches!(failed(ErrorKind::InvalidData.into()), Error::Untrusted { .. }));
     }
 
     #[test]

@@ -8,8 +8,11 @@ mod imitation;
 use common::{Folder, Run, command, fixtures};
 use imitation::{Imitation, Reply, bytes, checksum};
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 const NAME: &str = "tiny-Q8_0.gguf";
@@ -84,13 +87,17 @@ impl Setup {
             (request.at_storage && before == 0).then(stop)
         });
         let child = self.command(&["pull", "org/repo"]).spawn().unwrap();
+        self.wait_until(|| fs::metadata(self.part()).is_ok_and(|part| part.len() as usize == size / 2));
+        child
+    }
+
+    #[track_caller]
+    fn wait_until(&self, is: impl Fn() -> bool) {
         let deadline = Instant::now() + Duration::from_secs(60);
-        let len = || fs::metadata(self.part()).map_or(0, |part| part.len() as usize);
-        while len() < size / 2 && Instant::now() < deadline {
+        while !is() {
+            assert!(Instant::now() < deadline, "it does not come to that");
             std::thread::sleep(Duration::from_millis(5));
         }
-        assert_eq!(len(), size / 2);
-        child
     }
 
     /// Checks that a pull continues in the middle and that all is well then.
@@ -234,7 +241,7 @@ fn without_the_network() {
     let offline =
         |args: &[&str]| -> Run { setup.command(args).env("HF_HUB_OFFLINE", "1").output().unwrap().into() };
     offline(&["pull", "org/repo"])
-        .fails(1, &["org/repo is not in the cache", "HF_HUB_OFFLINE", "ingot list"]);
+        .fails(1, &["HF_HUB_OFFLINE forbids to ask the hub for org/repo", "ingot list"]);
     offline(&["inspect", "hf:org/repo"]).fails(1, &["HF_HUB_OFFLINE"]);
     setup.ingot(&["pull", "org/repo"]).ok();
     setup.hub.requests();
@@ -272,19 +279,31 @@ fn what_cannot_be_pulled_is_explained() {
 #[test]
 fn two_at_the_same_time_download_once() {
     let setup = Setup::with("hub-two", bytes(1_000_000, 3));
-    // The first one gets its answer late enough for the second one to be waiting.
-    let model = setup.model.clone();
-    setup.hub.misbehave(move |request, _| {
-        let slowly = || Reply { delay: Duration::from_secs(2), ..Reply::ok(model.clone()) };
-        request.at_storage.then(slowly)
+    // The first one gets its answer when the second one says that it waits.
+    let (model, waits) = (setup.model.clone(), Arc::new(AtomicBool::new(false)));
+    setup.hub.misbehave({
+        let waits = waits.clone();
+        move |request, _| {
+            while request.at_storage && !waits.load(Ordering::SeqCst) {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            request.at_storage.then(|| Reply::ok(model.clone()))
+        }
     });
-    let children = [(); 2].map(|()| setup.command(&["pull", "org/repo"]).spawn().unwrap());
-    let runs = children.map(|child| Run::from(child.wait_with_output().unwrap()));
-    let waited = runs.iter().filter(|run| run.err.contains("waiting for another program")).count();
-    assert_eq!((waited, setup.hub.count(|request| request.at_storage)), (1, 1));
-    let paths = runs.map(Run::ok);
+    let first = setup.command(&["pull", "org/repo"]).spawn().unwrap();
+    setup.wait_until(|| setup.hub.count(|request| request.at_storage) == 1);
+    let mut second = setup.command(&["pull", "org/repo"]).spawn().unwrap();
+    let lines = BufReader::new(second.stderr.take().unwrap()).lines().map_while(Result::ok);
+    let said = lines.inspect(|line| {
+        if line.contains("waiting for another program") {
+            waits.store(true, Ordering::SeqCst);
+        }
+    });
+    assert!(said.last().unwrap().contains("is complete"));
+    let paths = [first, second].map(|child| Run::from(child.wait_with_output().unwrap()).ok());
     assert_eq!(paths[0], paths[1]);
     assert_eq!(fs::read(paths[0].trim()).unwrap(), setup.model);
+    assert_eq!(setup.hub.count(|request| request.at_storage), 1);
 }
 
 #[test]

@@ -117,7 +117,7 @@ impl Cache {
     fn revisions(&self, repo: &Repo) -> Vec<String> {
         let mut revisions: Vec<String> = self.refs(repo).into_iter().map(|(name, _)| name).collect();
         revisions.sort_by_key(|name| name != MAIN);
-        if !revisions.first().is_some_and(|name| name == MAIN) {
+        if !revisions.iter().any(|name| name == MAIN) {
             revisions.extend(self.nameless(repo).iter().map(|snapshot| snapshot.commit().to_string()));
         }
         revisions

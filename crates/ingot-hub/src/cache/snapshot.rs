@@ -79,7 +79,7 @@ impl Snapshot {
             return Ok(());
         }
         match fs::remove_file(&path) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(Error::io(&path)(e)),
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Error::io(&path)(e)),
             _ => link_to(&target, blob, &path).map_err(Error::io(&path)),
         }
     }

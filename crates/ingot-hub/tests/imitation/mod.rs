@@ -84,7 +84,7 @@ struct Shared {
     files: Mutex<BTreeMap<String, Vec<u8>>>,
     commit: Mutex<String>,
     log: Mutex<Vec<Request>>,
-    misbehave: Mutex<Box<Misbehave>>,
+    misbehave: Mutex<Arc<Misbehave>>,
     storage: String,
 }
 
@@ -105,7 +105,7 @@ impl Imitation {
             files: Mutex::new(files.iter().map(|(n, bytes)| (n.to_string(), bytes.to_vec())).collect()),
             commit: Mutex::new("1".repeat(40)),
             log: Mutex::default(),
-            misbehave: Mutex::new(Box::new(|_, _| None)),
+            misbehave: Mutex::new(Arc::new(|_, _| None)),
             storage: address(&storage),
         });
         let imitation = Self { address: address(&hub), shared: shared.clone() };
@@ -124,7 +124,7 @@ impl Imitation {
 
     /// From now on this may answer first.
     pub fn misbehave(&self, how: impl Fn(&Request, usize) -> Option<Reply> + Send + Sync + 'static) {
-        *self.shared.misbehave.lock().unwrap() = Box::new(how);
+        *self.shared.misbehave.lock().unwrap() = Arc::new(how);
     }
 
     /// From now on it behaves.
@@ -182,8 +182,8 @@ impl Shared {
                 log.push(request.clone());
                 log.iter().filter(|r| r.path == request.path && r.at_storage == at_storage).count() - 1
             };
-            let reply = (self.misbehave.lock().unwrap())(&request, before);
-            let reply = reply.unwrap_or_else(|| self.reply(&request));
+            let misbehave = self.misbehave.lock().unwrap().clone(); // it may take its time
+            let reply = misbehave(&request, before).unwrap_or_else(|| self.reply(&request));
             thread::sleep(reply.delay);
             send(&mut stream, &reply)?;
             if reply.length.is_some() || reply.endless {
@@ -268,6 +268,9 @@ fn send(stream: &mut TcpStream, reply: &Reply) -> std::io::Result<()> {
     }
     stream.write_all((head + "\r\n").as_bytes())?;
     match reply.trickle {
+        _ if reply.endless => loop {
+            stream.write_all(&reply.body)?; // until the client leaves
+        },
         Some(pause) => {
             for byte in &reply.body {
                 stream.write_all(&[*byte])?;
@@ -275,9 +278,6 @@ fn send(stream: &mut TcpStream, reply: &Reply) -> std::io::Result<()> {
             }
         }
         None => stream.write_all(&reply.body)?,
-    }
-    while reply.endless {
-        stream.write_all(&reply.body)?;
     }
     stream.flush()?;
     if reply.stall {
