@@ -514,9 +514,15 @@ fn models_are_listed_and_removed() {
     assert_eq!(cache(), ["org/repo:Q8_0"]);
     assert_eq!(names(&setup.folder().join("blobs")), [checksum("M-Q8_0.gguf", b"other")]);
     assert!(matches!(hub.cache().removal(&reference(":Q4_K_M")), Err(Error::NotCached { .. })));
-    // The last one takes the folder with it.
+    // What is on its way of another one stays.
+    fs::write(setup.part(), "part").unwrap();
     hub.cache().remove(&hub.cache().removal(&reference("/M-Q8_0.gguf")).unwrap()).unwrap();
-    assert!(!setup.folder().exists() && cache().is_empty());
+    assert!(cache().is_empty() && setup.part().exists() && names(&setup.folder().join("refs")).is_empty());
+    fs::remove_file(setup.part()).unwrap();
+    // The last one takes the folder with it.
+    setup.pull().unwrap();
+    hub.cache().remove(&hub.cache().removal(&reference(":Q4_K_M")).unwrap()).unwrap();
+    assert!(!setup.folder().exists());
 }
 
 #[cfg(unix)]

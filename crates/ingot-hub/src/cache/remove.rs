@@ -13,11 +13,13 @@ use std::path::{Path, PathBuf};
 /// What removing a model would do.
 pub struct Removal {
     repo: Repo,
-    /// Links and files to remove; `None` if it is the whole repository.
-    files: Option<Vec<PathBuf>>,
-    /// Blobs that nothing needs any more then.
-    blobs: Vec<PathBuf>,
-    /// Bytes that become free.
+    /// Whether nothing of the repository would be left.
+    everything: bool,
+    /// What would be removed from snapshots.
+    files: BTreeSet<PathBuf>,
+    /// Names of the blobs that nothing would need any more.
+    blobs: BTreeSet<String>,
+    /// Bytes that would become free.
     pub bytes: u64,
 }
 
@@ -39,40 +41,37 @@ impl Cache {
         if entries(&self.locks(&repo)).any(|(_, lock)| Lock::is_held(&lock)) {
             return Err(Error::InUse { name: of.to_string() });
         }
-        let files = if of.is_whole_repo() { None } else { Some(self.files_of(of)?) };
-        if files.as_ref().is_some_and(|files| files.is_empty()) {
+        let there = self.snapshots(&repo);
+        let there = there.iter().flat_map(|snapshot| snapshot::walk(snapshot.dir())).map(|(_, path)| path);
+        let there: BTreeSet<PathBuf> = there.collect();
+        let stored: BTreeSet<String> = self.blobs(&repo).into_iter().map(|(name, _)| name).collect();
+
+        let whole = of.is_whole_repo();
+        let files = if whole { there.clone() } else { self.files_of(of)? };
+        if files.is_empty() && !whole {
             return Err(missing());
         }
-        let snapshots = self.snapshots(&repo);
-        let whole = snapshots.iter().flat_map(|s| snapshot::walk(s.dir())).map(|(_, path)| path);
-        let whole: BTreeSet<PathBuf> = whole.collect();
-        // Without any other model, what is beside models is not needed either.
-        let files = files.filter(|files| files.iter().collect::<BTreeSet<_>>() != whole.iter().collect());
-        let blobs = match &files {
-            None => self.blobs(&repo).into_iter().map(|(name, _)| name).collect(),
-            Some(files) => {
-                let of = |path: &PathBuf| snapshot::blob_of(path);
-                let kept: BTreeSet<String> =
-                    whole.iter().filter(|path| !files.contains(path)).filter_map(of).collect();
-                let freed: BTreeSet<String> = files.iter().filter_map(of).collect();
-                freed.difference(&kept).cloned().collect::<Vec<_>>()
-            }
+        let linked = |paths: &BTreeSet<PathBuf>| -> BTreeSet<String> {
+            paths.iter().filter_map(|path| snapshot::blob_of(path)).collect()
         };
-        let blobs: Vec<PathBuf> = blobs.iter().map(|name| folder.join("blobs").join(name)).collect();
-        let copies = files.iter().flatten().chain(whole.iter().filter(|_| files.is_none()));
+        let blobs = if whole { stored.clone() } else { &linked(&files) - &linked(&(&there - &files)) };
+        // Parts of other models may still be on their way.
+        let everything = whole || files == there && blobs.is_superset(&stored);
+
+        let blob = |name: &String| folder.join("blobs").join(name);
         let size =
-            |path: &PathBuf| fs::symlink_metadata(path).map_or(0, |m| if m.is_file() { m.len() } else { 0 });
-        let bytes = blobs.iter().chain(copies).map(size).sum();
-        Ok(Removal { repo, files, blobs, bytes })
+            |path: PathBuf| fs::symlink_metadata(path).map_or(0, |m| if m.is_file() { m.len() } else { 0 });
+        let bytes = blobs.iter().map(blob).chain(files.iter().cloned()).map(size).sum();
+        Ok(Removal { repo, everything, files, blobs, bytes })
     }
 
     /// Paths in snapshots that are part of a model.
-    fn files_of(&self, of: &Reference) -> Result<Vec<PathBuf>> {
+    fn files_of(&self, of: &Reference) -> Result<BTreeSet<PathBuf>> {
         let all = match of.revision == crate::reference::MAIN {
             true => self.snapshots(&of.repo),
             false => self.snapshots_for(&of.repo, &of.revision),
         };
-        let mut files = Vec::new();
+        let mut files = BTreeSet::new();
         for snapshot in all {
             let names = snapshot.names();
             let path = |name: &String| snapshot.dir().join(name);
@@ -90,23 +89,32 @@ impl Cache {
 
     /// Does it.
     pub fn remove(&self, removal: &Removal) -> Result<()> {
-        let folder = self.folder(&removal.repo);
-        let Some(files) = &removal.files else {
+        let Removal { repo, everything, files, blobs, .. } = removal;
+        let folder = self.folder(repo);
+        if *everything {
             // Names first, so that what is left if this is killed is nothing that could be found.
             for part in ["refs", "snapshots"] {
                 remove_folder(&folder.join(part))?;
             }
             remove_folder(&folder)?;
-            return remove_folder(&self.locks(&removal.repo));
-        };
-        for path in files.iter().chain(&removal.blobs) {
-            match fs::remove_file(path) {
-                Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(Error::io(path)(e)),
+            return remove_folder(&self.locks(repo));
+        }
+        let blobs = blobs.iter().map(|name| folder.join("blobs").join(name));
+        for path in files.iter().cloned().chain(blobs) {
+            match fs::remove_file(&path) {
+                Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(Error::io(&path)(e)),
                 _ => {}
             }
         }
+        let snapshots = folder.join("snapshots");
         for file in files {
-            remove_empty(file, &folder.join("snapshots"));
+            remove_empty(file, &snapshots);
+        }
+        for (name, commit) in self.refs(repo) {
+            if !snapshots.join(commit).exists() {
+                let path = folder.join("refs").join(name);
+                fs::remove_file(&path).map_err(Error::io(&path))?;
+            }
         }
         Ok(())
     }
