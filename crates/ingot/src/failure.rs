@@ -11,7 +11,8 @@ use std::process::ExitCode;
 pub type Result<T = (), E = Failure> = std::result::Result<T, E>;
 
 /// What can be opened.
-pub const ACCEPTED: &str = "a model is a .gguf file, a .safetensors file or a Hugging Face folder";
+pub const ACCEPTED: &str =
+    "a model is a .gguf file, a .safetensors file, a Hugging Face folder or hf:ORG/REPO";
 
 /// Why a command did not do what it was asked.
 #[derive(Debug)]
@@ -103,6 +104,19 @@ impl From<ingot::Error> for Failure {
             }
             Error::OutOfMemory(_) => failure.hint("a smaller --ctx or a smaller model needs less"),
             _ => failure,
+        }
+    }
+}
+
+impl From<ingot_hub::Error> for Failure {
+    fn from(e: ingot_hub::Error) -> Self {
+        let failure = match e {
+            ingot_hub::Error::BadName { .. } => Self::usage(&e),
+            _ => Self::new(&e),
+        };
+        match e.hint() {
+            Some(hint) => failure.hint(hint),
+            None => failure,
         }
     }
 }

@@ -6,6 +6,7 @@ mod cli;
 mod commands;
 mod device;
 mod failure;
+mod hub;
 mod interrupt;
 mod models;
 mod stats;

@@ -3,8 +3,10 @@
 use crate::cli::EngineArgs;
 use crate::device;
 use crate::failure::{ACCEPTED, Failure, Result};
+use crate::hub;
 use crate::term::Progress;
 use ingot::{EMBEDDED_NAME, Error, ExecutorKind, Model, ModelFile, Options};
+use ingot_hub::Reference;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -15,18 +17,33 @@ pub enum Place {
     Embedded,
     /// In a file or folder that exists.
     Path(PathBuf),
+    /// On the hub, and by now in the cache as well.
+    Hub {
+        /// What was asked for.
+        model: Reference,
+        /// The file or folder in the cache.
+        path: PathBuf,
+    },
 }
 
 impl Place {
-    /// The model that `word` means: a path, or a name looked up in folders called
-    /// models; the embedded model if there is no word.
+    /// The model that `word` means: a path, a name looked up in folders called
+    /// models, or after `hf:` a model of the hub, which is pulled unless it is in the
+    /// cache; the embedded model if there is no word.
     pub fn find(word: Option<&Path>) -> Result<Self> {
         let Some(word) = word else { return Ok(Self::Embedded) };
+        if let Some(model) = word.to_str().and_then(Reference::with_prefix) {
+            let model = model?;
+            return Ok(Self::Hub { path: hub::find_or_pull(&model)?, model });
+        }
         if word.exists() {
             return Ok(Self::Path(word.to_path_buf()));
         }
         match word.to_str() {
             Some(name) if is_bare(name) => find_by_name(name, &model_folders()),
+            Some(name) if !parent(word).is_dir() && name.parse::<Reference>().is_ok() => {
+                Err(not_found(word, &[]).hint(format!("hf:{name} would be a model of the Hugging Face hub")))
+            }
             _ => Err(not_found(word, &[parent(word)])),
         }
     }
@@ -36,6 +53,7 @@ impl Place {
         match self {
             Self::Embedded => EMBEDDED_NAME.into(),
             Self::Path(path) => path.display().to_string(),
+            Self::Hub { model, .. } => format!("hf:{model}"),
         }
     }
 
@@ -64,7 +82,7 @@ impl Place {
     fn file(&self) -> ingot_format::Result<ModelFile> {
         match self {
             Self::Embedded => ingot_format::Gguf::from_bytes(ingot::embedded_bytes()).map(ModelFile::Gguf),
-            Self::Path(path) => ModelFile::open(path),
+            Self::Path(path) | Self::Hub { path, .. } => ModelFile::open(path),
         }
     }
 
@@ -97,6 +115,14 @@ fn model_folders() -> Vec<PathBuf> {
     let parents = program.iter().flat_map(|exe| exe.ancestors().skip(1)).map(|dir| dir.join("models"));
     let folders = std::iter::once(PathBuf::from("models")).chain(parents);
     folders.filter(|dir| dir.is_dir()).collect()
+}
+
+/// Every model in a folder called models, by the name that leads to it.
+pub fn by_name() -> Vec<(String, PathBuf)> {
+    let mut seen = BTreeSet::new();
+    let all = model_folders().into_iter().flat_map(|folder| models_in(&folder));
+    let named = all.map(|path| (path.file_stem().unwrap_or_default().to_string_lossy().into_owned(), path));
+    named.filter(|(name, _)| seen.insert(name.clone())).collect()
 }
 
 /// The model called `name`, or the only one whose name begins like that, of the
@@ -146,6 +172,9 @@ fn models_in(folder: &Path) -> Vec<PathBuf> {
 /// have led to.
 fn not_found(word: &Path, folders: &[PathBuf]) -> Failure {
     let failure = Failure::new(format!("no such model: {}", word.display()));
+    if folders.is_empty() {
+        return failure;
+    }
     if let [folder] = folders
         && !folder.is_dir()
     {

@@ -120,6 +120,31 @@ impl Progress {
         }
         self.bar.set_position(bytes);
     }
+
+    /// So many bytes came over the network, or were there already when it is called
+    /// first: from then on it shows how fast they come and when all of them are there.
+    pub fn set_transfer(&self, bytes: u64, total: u64) {
+        if self.bar.length() == Some(total) {
+            return self.bar.set_position(bytes);
+        }
+        let size = "{decimal_bytes}/{decimal_total_bytes}";
+        self.bar.set_style(style(&format!(
+            "{{msg}} [{{bar:30}}] {size}, {{decimal_bytes_per_sec}}, {{eta}} left"
+        )));
+        self.bar.set_length(total);
+        self.bar.set_position(bytes);
+        self.bar.reset_eta();
+    }
+
+    /// From now on it is about something else.
+    pub fn set_message(&self, what: &'static str) {
+        self.bar.set_message(what);
+    }
+
+    /// Prints a line above it.
+    pub fn say(&self, line: &str) {
+        self.bar.suspend(|| say!("{line}"));
+    }
 }
 
 fn style(template: &str) -> ProgressStyle {

@@ -1,6 +1,7 @@
 //! The command line: what can be typed, in one place for parsing, `--help`,
 //! completions and man pages.
 
+mod hub;
 mod judge;
 mod model;
 mod run;
@@ -9,6 +10,7 @@ mod serve;
 mod study;
 mod tools;
 
+pub use hub::{ListArgs, PullArgs, RmArgs};
 pub use judge::{PerplexityArgs, TuneArgs, ValidateArgs};
 pub use model::{EngineArgs, ModelArgument, ModelOption, Settings};
 pub use run::{ChatArgs, Output, RunArgs};
@@ -23,13 +25,15 @@ const EXAMPLES: &str = "\
 Examples:
   ingot run \"Once upon a time\"               a story by the model in the program
   ingot run -m model.gguf \"Why is the sky blue?\"
+  ingot run -m hf:Qwen/Qwen2.5-0.5B-Instruct-GGUF:Q4_K_M \"Hello\"
   ingot chat model.gguf
   ingot serve model.gguf
   ingot inspect model.gguf
   ingot bench model.gguf
 
 MODEL is a GGUF file (of a split one the first part), a safetensors file, a
-Hugging Face folder, or the name of a file in a folder called models.";
+Hugging Face folder, the name of a file in a folder called models, or a model
+of the Hugging Face hub: hf:ORG/REPO, hf:ORG/REPO:QUANT, hf:ORG/REPO/FILE.gguf.";
 
 /// Run language models on this computer
 #[derive(Parser)]
@@ -57,6 +61,12 @@ pub enum Command {
     Chat(Box<ChatArgs>),
     /// Serve a model to many: OpenAI's API, and a chat page
     Serve(Box<ServeArgs>),
+    /// Bring a model from the Hugging Face hub
+    Pull(PullArgs),
+    /// List the models that are on this computer
+    List(ListArgs),
+    /// Remove models that were pulled
+    Rm(RmArgs),
     /// Show what is in a model file and what running it takes
     Inspect(InspectArgs),
     /// Show how a text is cut into tokens

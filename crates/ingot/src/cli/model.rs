@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 /// The model of a command whose words are text.
 #[derive(Args)]
 pub struct ModelOption {
-    /// Model file, folder or name [default: the small model in the program]
+    /// Model file, folder or name, or hf:ORG/REPO[:QUANT] [default: the small model in the program]
     #[arg(short, long, value_name = "MODEL", value_hint = ValueHint::AnyPath)]
     pub model: Option<PathBuf>,
 }
@@ -17,7 +17,7 @@ pub struct ModelOption {
 /// The model of a command without other words.
 #[derive(Args)]
 pub struct ModelArgument {
-    /// Model file, folder or name [default: the small model in the program]
+    /// Model file, folder or name, or hf:ORG/REPO[:QUANT] [default: the small model in the program]
     #[arg(value_name = "MODEL", value_hint = ValueHint::AnyPath)]
     word: Option<PathBuf>,
     /// The same, for those used to it

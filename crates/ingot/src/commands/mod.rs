@@ -6,8 +6,11 @@ mod compare;
 mod diff;
 mod doctor;
 mod inspect;
+mod list;
 mod logits;
 mod perplexity;
+mod pull;
+mod rm;
 mod run;
 mod serve;
 mod shell;
@@ -25,6 +28,9 @@ pub fn run(command: Command) -> Result {
         Command::Run(args) => run::run(*args),
         Command::Chat(args) => chat::run(*args),
         Command::Serve(args) => serve::run(*args),
+        Command::Pull(args) => pull::run(&args),
+        Command::List(args) => list::run(&args),
+        Command::Rm(args) => rm::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Tokenize(args) => tokenize::run(&args),
         Command::Logits(args) => logits::run(&args),

@@ -69,13 +69,12 @@ pub fn run(mut args: RunArgs) -> Result {
     if interrupted { Err(Failure::Interrupted) } else { Ok(()) }
 }
 
-/// A first word that is a model file is meant as one: other programs take the
-/// model there.
+/// A first word that is a model file or begins with `hf:` is meant as the model:
+/// other programs take it there.
 fn adopt_model_word(args: &mut RunArgs) {
     if args.model.model.is_none()
         && let Some(word) = args.words.first().map(PathBuf::from)
-        && is_model_file(&word)
-        && word.exists()
+        && (is_model_file(&word) && word.exists() || word.to_str().is_some_and(|w| w.starts_with("hf:")))
     {
         args.model.model = Some(word);
         args.words.remove(0);

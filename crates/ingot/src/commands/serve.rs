@@ -102,8 +102,13 @@ fn config(args: &ServeArgs, place: &Place) -> Result<Config> {
 
 /// How the model presents itself: its file's name without what says that it is a file.
 fn name(place: &Place) -> String {
-    let Place::Path(path) = place else { return place.name().replace(" (embedded)", "") };
-    let name = path.canonicalize().unwrap_or_else(|_| path.clone());
+    let name = match place {
+        Place::Embedded => return place.name().replace(" (embedded)", ""),
+        Place::Path(path) => path.canonicalize().unwrap_or_else(|_| path.clone()),
+        // Its files are links to others, which are called by their checksums.
+        Place::Hub { path, .. } if path.is_file() => path.clone(),
+        Place::Hub { model, .. } => return model.repo.to_string(),
+    };
     let name = if crate::models::is_model_file(&name) { name.with_extension("") } else { name };
     name.file_name().map_or_else(|| place.name(), |name| name.to_string_lossy().into_owned())
 }
