@@ -12,6 +12,7 @@ use crate::term::{DIM, HEADING, Progress};
 use ingot::{Error, ExecutorKind};
 use ingot_format::NewFile;
 use ingot_gpu::{Choice, Described, Gpu, Tuning, TuningKey};
+use ingot_plan::ops::Stack;
 use ingot_plan::{ExecError, Op, Plan, Step};
 use serde_json::{Value, json};
 use std::io::{self, Write};
@@ -194,8 +195,8 @@ fn key(plan: &Plan, launch: &Described) -> Option<TuningKey> {
                 inputs = Some(linear.inputs);
             }
             Op::Experts(experts) => {
-                let read = if gated { vec![experts.gate, experts.up] } else { vec![experts.down] };
-                dtypes.extend(read.into_iter().map(|w| plan.weight(w).dtype));
+                let read = if gated { vec![&experts.gate, &experts.up] } else { vec![&experts.down] };
+                dtypes.extend(read.into_iter().flat_map(Stack::ids).map(|w| plan.weight(*w).dtype));
                 inputs = Some(experts.inputs);
             }
             Op::Glu(_) => gated = true,
