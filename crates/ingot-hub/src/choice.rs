@@ -95,7 +95,7 @@ fn usual(all: &[Variant]) -> Vec<&Variant> {
     found.unwrap_or_else(|| all.iter().collect())
 }
 
-/// Those with the word in their name: if it is all that some say of their type, only these.
+/// Those whose type is the word, or if there are none those with it in their names.
 fn with_word<'a>(all: &'a [Variant], word: &str) -> Vec<&'a Variant> {
     let is_label = |v: &&Variant| v.label.as_ref().is_some_and(|label| label.eq_ignore_ascii_case(word));
     let exact: Vec<&Variant> = all.iter().filter(is_label).collect();
