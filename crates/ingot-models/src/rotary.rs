@@ -57,7 +57,7 @@ fn in_gguf(source: &Source, file: &ingot_format::Gguf, arch: &str, pairs: usize)
     }
 }
 
-fn in_config(config: &Value, frequencies: &[f32]) -> Result<Option<Vec<f32>>> {
+pub(crate) fn in_config(config: &Value, frequencies: &[f32]) -> Result<Option<Vec<f32>>> {
     let scaling = ["rope_scaling", "rope_parameters"].iter().map(|k| &config[*k]).find(|v| v.is_object());
     let Some(scaling) = scaling else { return Ok(None) };
     let number = |key: &str| positive(key, scaling[key].as_f64());

@@ -21,12 +21,15 @@ struct Quantized<const GROUPS: usize> {
 /// the superblock's scale and minimum to what the file will hold.
 fn quantize<const GROUPS: usize, const LEN: usize>(
     src: &[f32; 256],
+    importance: Option<&[f32; 256]>,
     max: f32,
     max_scale: f32,
     store: impl FnOnce(f32, f32) -> (f32, f32),
 ) -> Quantized<GROUPS> {
     let groups = src.as_chunks::<LEN>().0;
-    let exact: [(f32, f32); GROUPS] = std::array::from_fn(|g| search::affine(&groups[g], max, 0.0));
+    let exact: [(f32, f32); GROUPS] = std::array::from_fn(|g| {
+        search::affine(&groups[g], importance.map(|i| &i.as_chunks().0[g]), max, 0.0)
+    });
     let largest = exact.iter().fold((0.0f32, 0.0f32), |(d, m), e| (d.max(e.0), m.max(-e.1)));
     let (d, dmin) = store(largest.0 / max_scale, largest.1 / max_scale);
     let code = |value, scale| search::nearest(search::ratio(value, scale), 0.0, max_scale) as u8;
@@ -53,9 +56,9 @@ impl Block<256, 84> for Q2_K {
         }
     }
 
-    fn encode(src: &[f32; 256], dst: &mut [u8; 84]) {
+    fn encode(src: &[f32; 256], importance: Option<&[f32; 256]>, dst: &mut [u8; 84]) {
         let Quantized { scales, mins, codes } =
-            quantize::<16, 16>(src, 3.0, 15.0, |d, dmin| (put_f16(dst, 80, d), put_f16(dst, 82, dmin)));
+            quantize::<16, 16>(src, importance, 3.0, 15.0, |d, dmin| (put_f16(dst, 80, d), put_f16(dst, 82, dmin)));
         dst[..80].fill(0);
         for g in 0..16 {
             dst[g] = scales[g] | mins[g] << 4;
@@ -111,10 +114,10 @@ impl<const BITS: usize> Affine<BITS> {
         }
     }
 
-    fn encode(src: &[f32; 256], dst: &mut [u8]) {
+    fn encode(src: &[f32; 256], importance: Option<&[f32; 256]>, dst: &mut [u8]) {
         let max = ((1 << BITS) - 1) as f32;
         let Quantized { scales, mins, codes } =
-            quantize::<8, 32>(src, max, 63.0, |d, dmin| (put_f16(dst, 0, d), put_f16(dst, 2, dmin)));
+            quantize::<8, 32>(src, importance, max, 63.0, |d, dmin| (put_f16(dst, 0, d), put_f16(dst, 2, dmin)));
         dst[4..].fill(0);
         pack_scales(&scales, &mins, &mut dst[4..16]);
         for (i, q) in codes.into_iter().enumerate() {
@@ -136,8 +139,8 @@ macro_rules! blocks {
             fn decode(src: &[u8; $bytes], dst: &mut [f32; 256]) {
                 <$layout>::decode(src, dst);
             }
-            fn encode(src: &[f32; 256], dst: &mut [u8; $bytes]) {
-                <$layout>::encode(src, dst);
+            fn encode(src: &[f32; 256], importance: Option<&[f32; 256]>, dst: &mut [u8; $bytes]) {
+                <$layout>::encode(src, importance, dst);
             }
         }
     )*};
@@ -173,20 +176,20 @@ mod tests {
         }
         let x = grid::<16>(3, 15);
         let (mut block, mut y) = ([0; 84], [0.0; 256]);
-        Q2_K::encode(&x, &mut block);
+        Q2_K::encode(&x, None, &mut block);
         Q2_K::decode(&block, &mut y);
         // Group 15 has scale 0: all its values are the offset, which is 0.
         assert_eq!(x, y);
 
         let x = grid::<8>(15, 63);
         let (mut block, mut y) = ([0; 144], [0.0; 256]);
-        Q4_K::encode(&x, &mut block);
+        Q4_K::encode(&x, None, &mut block);
         Q4_K::decode(&block, &mut y);
         assert_eq!(x, y);
 
         let x = grid::<8>(31, 63);
         let (mut block, mut y) = ([0; 176], [0.0; 256]);
-        Q5_K::encode(&x, &mut block);
+        Q5_K::encode(&x, None, &mut block);
         Q5_K::decode(&block, &mut y);
         assert_eq!(x, y);
     }

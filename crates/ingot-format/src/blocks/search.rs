@@ -51,22 +51,30 @@ fn product<const N: usize>(a: &[f32; N], b: &[f32; N]) -> [f32; N] {
     std::array::from_fn(|i| a[i] * b[i])
 }
 
-/// How much an error in each value counts.
-fn weights<const N: usize>(x: &[f32; N]) -> [f32; N] {
+/// How much an error in each value counts. `importance` is what the values are
+/// multiplied with in the model, squared, as far as somebody has measured it.
+fn weights<const N: usize>(x: &[f32; N], importance: Option<&[f32; N]>) -> [f32; N] {
     let rms = (dot(x, x) / N as f32).sqrt();
-    x.map(|v| rms + v.abs())
+    let weights = x.map(|v| rms + v.abs());
+    importance.map_or(weights, |importance| product(&weights, importance))
 }
 
 /// The best `d` for `x ≈ d * snap(x / d)`. `snap` gives the nearest number that a
 /// code can stand for, and `end` is the one that the largest value is moved
 /// around, by up to `width`.
-pub(super) fn scale<const N: usize>(x: &[f32; N], end: f32, width: f32, snap: impl Fn(f32) -> f32) -> f32 {
+pub(super) fn scale<const N: usize>(
+    x: &[f32; N],
+    importance: Option<&[f32; N]>,
+    end: f32,
+    width: f32,
+    snap: impl Fn(f32) -> f32,
+) -> f32 {
     let largest = largest(x);
     if largest.abs() < NEGLIGIBLE {
         return 0.0;
     }
     let y = x.map(|v| v / largest); // so that no sum overflows
-    let w = weights(&y);
+    let w = weights(&y, importance);
     let (mut best, mut best_gain) = (0.0, 0.0);
     for shift in shifts() {
         let inverse = end + shift * width;
@@ -83,13 +91,18 @@ pub(super) fn scale<const N: usize>(x: &[f32; N], end: f32, width: f32, snap: im
 }
 
 /// The best scale for codes that are the integers `lo..=-lo - 1`.
-pub(super) fn symmetric<const N: usize>(x: &[f32; N], lo: f32) -> f32 {
-    scale(x, lo, 1.0, |v| nearest(v, lo, -lo - 1.0))
+pub(super) fn symmetric<const N: usize>(x: &[f32; N], importance: Option<&[f32; N]>, lo: f32) -> f32 {
+    scale(x, importance, lo, 1.0, |v| nearest(v, lo, -lo - 1.0))
 }
 
 /// The best `(d, m)` for `x ≈ d * q + m` with integer codes `q` in `0..=max`, where
 /// `d >= 0` and `m <= ceiling`.
-pub(super) fn affine<const N: usize>(x: &[f32; N], max: f32, ceiling: f32) -> (f32, f32) {
+pub(super) fn affine<const N: usize>(
+    x: &[f32; N],
+    importance: Option<&[f32; N]>,
+    max: f32,
+    ceiling: f32,
+) -> (f32, f32) {
     let lo = x.iter().copied().fold(ceiling, f32::min);
     let span = x.iter().copied().fold(lo, f32::max) - lo;
     if span < NEGLIGIBLE {
@@ -97,7 +110,7 @@ pub(super) fn affine<const N: usize>(x: &[f32; N], max: f32, ceiling: f32) -> (f
     }
     // Measured from `lo`, so that a large common offset costs no precision.
     let y = x.map(|v| (v - lo) / span);
-    let w = weights(&x.map(|v| v / span));
+    let w = weights(&x.map(|v| v / span), importance);
     let wy = product(&w, &y);
     let (sum_w, sum_y, sum_yy) = (sum(&w), sum(&wy), f64::from(dot(&wy, &y)));
     let ceiling = f64::from((ceiling - lo) / span);
@@ -140,12 +153,12 @@ mod tests {
         };
         let codes: [f32; 32] = std::array::from_fn(|i| (i % 16) as f32);
         let x = codes.map(|q| 0.25 * (q - 8.0));
-        near((symmetric(&x, -8.0), 0.0), (0.25, 0.0));
-        near(affine(&x, 15.0, 0.0), (0.25, -2.0));
+        near((symmetric(&x, None, -8.0), 0.0), (0.25, 0.0));
+        near(affine(&x, None, 15.0, 0.0), (0.25, -2.0));
         // All values positive: an offset that must not be above 0 stays there.
         let x = codes.map(|q| 0.25 * q + 1000.0);
-        near(affine(&x, 15.0, f32::INFINITY), (0.25, 1000.0));
-        assert_eq!(affine(&x, 15.0, 0.0).1, 0.0);
+        near(affine(&x, None, 15.0, f32::INFINITY), (0.25, 1000.0));
+        assert_eq!(affine(&x, None, 15.0, 0.0).1, 0.0);
     }
 
     #[test]
@@ -154,7 +167,7 @@ mod tests {
         let error = |d: f32| -> f32 {
             x.iter().map(|v| (d * nearest(v / d, -8.0, 7.0) - v).powi(2) * (1.0 + v.abs())).sum()
         };
-        assert!(error(symmetric(&x, -8.0)) < error(largest(&x) / -8.0));
+        assert!(error(symmetric(&x, None, -8.0)) < error(largest(&x) / -8.0));
     }
 
     #[test]

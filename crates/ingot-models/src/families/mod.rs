@@ -49,6 +49,14 @@ impl Family {
         self.row().0
     }
 
+    /// The architecture that GGUF files of the family name.
+    pub const fn architecture(self) -> &'static str {
+        match self {
+            Self::Mistral => Self::Llama.row().1,
+            other => other.row().1,
+        }
+    }
+
     pub(crate) fn from_gguf(arch: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|f| f.row().1 == arch)
     }

@@ -1,7 +1,7 @@
 //! Transformers' names for the tensors of decoder models.
 
 /// The Hugging Face name of a tensor with this GGUF name.
-pub(super) fn name(gguf: &str) -> Option<String> {
+pub(crate) fn name(gguf: &str) -> Option<String> {
     let whole = match gguf {
         "token_embd.weight" => "model.embed_tokens.weight",
         "output_norm.weight" => "model.norm.weight",

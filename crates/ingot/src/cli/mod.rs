@@ -2,6 +2,7 @@
 //! completions and man pages.
 
 mod model;
+mod quantize;
 mod run;
 mod sampling;
 mod serve;
@@ -9,6 +10,7 @@ mod study;
 mod tools;
 
 pub use model::{EngineArgs, ModelArgument, ModelOption, Settings};
+pub use quantize::{ConvertArgs, Making, QuantizeArgs};
 pub use run::{ChatArgs, Output, RunArgs};
 pub use sampling::SamplingArgs;
 pub use serve::{LogFormat, ServeArgs};
@@ -61,6 +63,10 @@ pub enum Command {
     Tokenize(TokenizeArgs),
     /// Write the logits of a list of tokens to a file
     Logits(LogitsArgs),
+    /// Make a smaller GGUF file of a model
+    Quantize(QuantizeArgs),
+    /// Make a GGUF file of a Hugging Face folder
+    Convert(ConvertArgs),
     /// Measure how fast a model is read and written
     Bench(BenchArgs),
     /// Compare what two executors compute, buffer by buffer

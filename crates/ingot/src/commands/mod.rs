@@ -6,6 +6,7 @@ mod diff;
 mod doctor;
 mod inspect;
 mod logits;
+mod quantize;
 mod run;
 mod serve;
 mod shell;
@@ -24,6 +25,8 @@ pub fn run(command: Command) -> Result {
         Command::Inspect(args) => inspect::run(&args),
         Command::Tokenize(args) => tokenize::run(&args),
         Command::Logits(args) => logits::run(&args),
+        Command::Quantize(args) => quantize::quantize(&args),
+        Command::Convert(args) => quantize::convert(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Diff(args) => diff::run(&args),
         Command::Doctor(args) => doctor::run(&args),
