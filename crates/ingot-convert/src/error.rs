@@ -21,7 +21,9 @@ pub enum Error {
     #[error("{0}")]
     Refused(String),
     /// Quantized weights would be quantized again.
-    #[error("tensor '{tensor}' is {from} already; making {to} of it loses more than making it of the original model")]
+    #[error(
+        "tensor '{tensor}' is {from} already; making {to} of it loses more than making it of the original model"
+    )]
     Quantized {
         /// The first of them.
         tensor: String,

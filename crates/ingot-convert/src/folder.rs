@@ -99,8 +99,9 @@ impl<'a> Folder<'a> {
     fn new(file: &'a ModelFile) -> Result<Self> {
         let contents = Contents::new(file)?;
         let size = |key: &str| contents.size(key);
-        let blocks = size("block_count")?
-            .ok_or_else(|| Error::refused("config.json does not say num_hidden_layers, the number of blocks"))?;
+        let blocks = size("block_count")?.ok_or_else(|| {
+            Error::refused("config.json does not say num_hidden_layers, the number of blocks")
+        })?;
         let rwkv = contents.family() == Family::Rwkv7;
         let heads = match size("attention.head_count")? {
             None if !rwkv => return Err(Error::refused("config.json does not say num_attention_heads")),
@@ -184,13 +185,16 @@ impl<'a> Folder<'a> {
 
     fn metadata(&self, weights: &mut Vec<Weight>) -> Result<Vec<(String, Value)>> {
         let architecture = self.contents.family().architecture();
-        let mut metadata: Vec<(String, Value)> =
-            vec![("general.architecture".into(), architecture.into()), ("general.type".into(), "model".into())];
+        let mut metadata: Vec<(String, Value)> = vec![
+            ("general.architecture".into(), architecture.into()),
+            ("general.type".into(), "model".into()),
+        ];
         if let Some(name) = self.contents.name() {
             metadata.push(("general.name".into(), name.as_str().into()));
         }
         let embedding = weights.iter().find(|w| w.name() == "token_embd.weight");
-        let vocabulary = embedding.map(Weight::rows).ok_or_else(|| Error::refused("there is no embedding table"))?;
+        let vocabulary =
+            embedding.map(Weight::rows).ok_or_else(|| Error::refused("there is no embedding table"))?;
         let mut set = |key: &str, value: Value| metadata.push((format!("{architecture}.{key}"), value));
         set("vocab_size", whole(vocabulary)?);
         match self.is_rwkv() {
@@ -204,7 +208,8 @@ impl<'a> Folder<'a> {
     fn transformer(&self, weights: &mut Vec<Weight>, set: &mut impl FnMut(&str, Value)) -> Result<()> {
         for key in SIZES {
             // Qwen's config.json names a window that it does not use.
-            let unused = key == "attention.sliding_window" && self.contents.family().architecture().starts_with("qwen");
+            let unused = key == "attention.sliding_window"
+                && self.contents.family().architecture().starts_with("qwen");
             let default = if key == "attention.head_count_kv" { Some(self.kv_heads) } else { None };
             if let Some(size) = self.contents.size(key)?.or(default).filter(|_| !unused) {
                 set(key, whole(size)?);
@@ -236,13 +241,12 @@ impl<'a> Folder<'a> {
     fn rwkv(&self, weights: &[Weight], set: &mut impl FnMut(&str, Value)) -> Result<()> {
         set("context_length", RWKV_CONTEXT.into());
         for key in ["embedding_length", "block_count", "feed_forward_length", "wkv.head_size"] {
-            let size = self.contents.size(key)?.ok_or_else(|| Error::refused(format!("there is no {key}")))?;
+            let size =
+                self.contents.size(key)?.ok_or_else(|| Error::refused(format!("there is no {key}")))?;
             set(key, whole(size)?);
         }
         set("attention.layer_norm_epsilon", RWKV_NORM_EPS.into());
-        for (key, branch) in
-            [("decay", "w1"), ("iclr", "a1"), ("value_residual_mix", "v1"), ("gate", "g1")]
-        {
+        for (key, branch) in [("decay", "w1"), ("iclr", "a1"), ("value_residual_mix", "v1"), ("gate", "g1")] {
             // Block 0 has no value mix of its own.
             let name = format!(".time_mix_{branch}.weight");
             if let Some(weight) = weights.iter().rev().find(|w| w.name().ends_with(&name)) {
@@ -265,7 +269,9 @@ pub(crate) fn order(architecture: &str, name: &str, rows: usize, heads: [usize; 
         _ => 0,
     };
     match rows.checked_div(heads) {
-        Some(head) if architecture == "llama" && head % 2 == 0 && head * heads == rows => Order::Pairs { head },
+        Some(head) if architecture == "llama" && head % 2 == 0 && head * heads == rows => {
+            Order::Pairs { head }
+        }
         _ => Order::AsStored,
     }
 }

@@ -67,7 +67,9 @@ impl Importance {
                 )));
             }
             if columns.iter().any(|v| !v.is_finite() || *v < 0.0) {
-                return Err(Error::refused(format!("'{name}' has importances that are negative or not finite")));
+                return Err(Error::refused(format!(
+                    "'{name}' has importances that are negative or not finite"
+                )));
             }
         }
         match found {
@@ -128,7 +130,9 @@ fn int(rest: &mut &[u8], what: &str) -> Result<usize> {
     let bytes = take(rest, 4, what)?;
     let value = i32::from_le_bytes(bytes.try_into().expect("four bytes"));
     usize::try_from(value).map_err(|_| {
-        Error::refused(format!("{what} is {value}; expected an importance matrix of llama.cpp (GGUF or .dat)"))
+        Error::refused(format!(
+            "{what} is {value}; expected an importance matrix of llama.cpp (GGUF or .dat)"
+        ))
     })
 }
 

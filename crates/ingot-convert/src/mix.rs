@@ -189,7 +189,13 @@ impl Mix {
                 _ => main,
             },
             Role::AttentionOutput => match self {
-                Self::Q2_K | Self::Q3_K_S | Self::Q3_K_M | Self::Q4_K_S | Self::Q4_K_M | Self::IQ4_NL | Self::IQ4_XS
+                Self::Q2_K
+                | Self::Q3_K_S
+                | Self::Q3_K_M
+                | Self::Q4_K_S
+                | Self::Q4_K_M
+                | Self::IQ4_NL
+                | Self::IQ4_XS
                     if eight_experts =>
                 {
                     T::Q5_K
@@ -306,7 +312,8 @@ fn is_quantized(weight: &Weight) -> bool {
     const KEPT: [&str; 2] = ["ffn_gate_inp.weight", "time_mix_lerp_fused.weight"];
     let name = weight.name();
     let small = name.rsplit_once("time_mix_").is_some_and(|(_, part)| {
-        let (branch, number) = part.strip_suffix(".weight").unwrap_or_default().split_at_checked(1).unwrap_or_default();
+        let (branch, number) =
+            part.strip_suffix(".weight").unwrap_or_default().split_at_checked(1).unwrap_or_default();
         matches!(branch, "w" | "a" | "v" | "g") && matches!(number, "0" | "1" | "2")
     });
     weight.rows() > 1

@@ -40,8 +40,11 @@ impl Model {
         }
         // One file is written, however many there were.
         let kept = |key: &str| !key.starts_with("split.");
-        let metadata =
-            gguf.entries().filter(|(key, _)| kept(key)).map(|(key, value)| (key.into(), value.clone())).collect();
+        let metadata = gguf
+            .entries()
+            .filter(|(key, _)| kept(key))
+            .map(|(key, value)| (key.into(), value.clone()))
+            .collect();
         let weights = gguf.tensors().iter().map(Weight::as_stored).collect();
         Ok(Self::new(gguf.architecture()?, metadata, weights))
     }

@@ -1,8 +1,8 @@
 //! Packing rows into blocks on several threads, and how much that loses.
 
-use crate::write::Loss;
-use crate::weight::Reader;
 use crate::Weight;
+use crate::weight::Reader;
+use crate::write::Loss;
 use ingot_format::DType;
 use std::ops::Range;
 use std::sync::Mutex;
@@ -25,7 +25,12 @@ pub(crate) struct Packer<'a> {
 
 impl<'a> Packer<'a> {
     /// `importance` has a value for each column of each matrix.
-    pub(crate) fn new(weight: &'a Weight, dtype: DType, importance: Option<&'a [f32]>, threads: usize) -> Self {
+    pub(crate) fn new(
+        weight: &'a Weight,
+        dtype: DType,
+        importance: Option<&'a [f32]>,
+        threads: usize,
+    ) -> Self {
         Self { weight, reader: weight.reader(), dtype, importance, threads: threads.max(1) }
     }
 

@@ -51,7 +51,8 @@ impl Weight {
     pub(crate) fn new(name: impl Into<String>, shape: Vec<usize>, stored: Vec<Tensor>) -> Result<Self> {
         let name = name.into();
         let first = stored.first().ok_or_else(|| Error::refused(format!("tensor '{name}' has no parts")))?;
-        let fits = |t: &Tensor| t.dtype() == first.dtype() && t.cols() == first.cols() && t.rows() == first.rows();
+        let fits =
+            |t: &Tensor| t.dtype() == first.dtype() && t.cols() == first.cols() && t.rows() == first.rows();
         let len = stored.iter().map(Tensor::len).sum::<usize>();
         // Rows that are cut or joined by a new shape are rows of numbers, not of blocks.
         let cols = shape.last().copied().unwrap_or(1);

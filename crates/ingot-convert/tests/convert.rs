@@ -20,7 +20,13 @@ fn fixture(name: &str) -> PathBuf {
 }
 
 /// Makes a file of a model as it is; adapters have been merged before.
-fn make(model: &Model, mix: Mix, choices: Choices, importance: Option<&Importance>, path: &Path) -> Vec<Written> {
+fn make(
+    model: &Model,
+    mix: Mix,
+    choices: Choices,
+    importance: Option<&Importance>,
+    path: &Path,
+) -> Vec<Written> {
     let types = mix.plan(model, choices).unwrap();
     let metadata = model.metadata(mix);
     let weights: Vec<(Weight, DType)> = model.weights().iter().cloned().zip(types).collect();
@@ -49,7 +55,8 @@ fn folder(golden: &Golden, temporary: &TempDir) -> PathBuf {
     for from in [&golden.model, &fixture("llama-s-safetensors")] {
         for entry in fs::read_dir(from).unwrap().map(|e| e.unwrap()) {
             let to = copy.join(entry.file_name());
-            let wanted = from == &golden.model || entry.file_name().to_string_lossy().starts_with("tokenizer");
+            let wanted =
+                from == &golden.model || entry.file_name().to_string_lossy().starts_with("tokenizer");
             if wanted {
                 fs::copy(entry.path(), to).unwrap();
             }
@@ -157,41 +164,42 @@ fn types_of_known_files() {
     assert!(seen >= 6, "{seen}");
 }
 
-/// Errors that were measured, as shares of the values' root mean square, and what
-/// is allowed here: a few hundredths more.
+/// Errors as shares of the values' root mean square, as measured when this was
+/// written. Whoever improves packing changes them.
 #[test]
 fn every_type_loses_what_it_has_to() {
-    let limits = [
+    let measured = [
         (Mix::F32, 0.0),
         (Mix::F16, 0.0),
-        (Mix::BF16, 0.0017),
-        (Mix::Q8_0, 0.0060),
-        (Mix::Q6_K, 0.0180),
-        (Mix::Q5_1, 0.037),
-        (Mix::Q5_0, 0.044),
-        (Mix::Q5_K_M, 0.037),
-        (Mix::Q4_1, 0.075),
-        (Mix::Q4_K_M, 0.075),
-        (Mix::Q4_0, 0.088),
-        (Mix::IQ4_NL, 0.078),
-        (Mix::IQ4_XS, 0.080),
-        (Mix::MXFP4, 0.125),
-        (Mix::Q3_K_M, 0.155),
-        (Mix::Q2_K, 0.28),
+        (Mix::BF16, 0.00169),
+        (Mix::Q8_0, 0.00536),
+        (Mix::Q6_K, 0.01729),
+        (Mix::Q5_1, 0.03413),
+        (Mix::Q5_0, 0.04046),
+        (Mix::Q5_K_M, 0.03614),
+        (Mix::Q4_1, 0.07077),
+        (Mix::Q4_K_M, 0.07206),
+        (Mix::Q4_0, 0.08184),
+        (Mix::IQ4_NL, 0.07488),
+        (Mix::IQ4_XS, 0.07561),
+        (Mix::MXFP4, 0.11156),
+        (Mix::Q3_K_M, 0.14545),
+        (Mix::Q2_K, 0.27624),
     ];
     let temporary = tempfile::tempdir().unwrap();
     let path = temporary.path().join("made.gguf");
     // Rows of 256, of random numbers like weights: the worst case for blocks.
     let model = open(&gaussian(&temporary));
-    for (mix, limit) in limits {
+    for (mix, limit) in measured {
         let choices = Choices { pure: true, ..Choices::default() };
         let report = make(&model, mix, choices, None, &path);
         let matrix = report.iter().find(|w| w.name == "blk.0.ffn_up.weight").unwrap();
         let error = matrix.loss.relative_rms();
         assert_eq!(matrix.to, mix.main());
-        eprintln!("MEASURED {mix:?} {error}");
+        assert!(error <= 1.01 * limit && error >= 0.99 * limit, "{mix:?}: {error}, measured was {limit}");
         // The report says what is in the file.
-        let (made, from) = (Gguf::open(&path).unwrap(), Gguf::open(&temporary.path().join("gaussian.gguf")).unwrap());
+        let (made, from) =
+            (Gguf::open(&path).unwrap(), Gguf::open(&temporary.path().join("gaussian.gguf")).unwrap());
         let (a, b) = (values(&made, &matrix.name), values(&from, &matrix.name));
         let sum = |of: &dyn Fn(f64, f64) -> f64| -> f64 {
             a.iter().zip(&b).map(|(a, b)| of(f64::from(*a), f64::from(*b))).sum()
@@ -292,7 +300,8 @@ fn damaged_values_are_named() {
         let mut writer = GgufWriter::new();
         writer.set("general.architecture", "llama");
         writer.add("blk.0.ffn_up.weight", DType::F32, &[4, 32]).unwrap();
-        let bytes: Vec<u8> = (0..128).flat_map(|i| (if i == 77 { value } else { 1.0 }).to_le_bytes()).collect();
+        let bytes: Vec<u8> =
+            (0..128).flat_map(|i| (if i == 77 { value } else { 1.0 }).to_le_bytes()).collect();
         writer.write_to_path(&from, |_, out| out.write_all(&bytes)).unwrap();
         let model = open(&from);
         let types = mix.plan(&model, Choices::default()).unwrap();
@@ -314,7 +323,8 @@ mod lora {
     /// The merged matrices that numpy made, in the folder's order of rows.
     fn expected(adapter: &str) -> Vec<(String, Vec<usize>, Vec<f32>)> {
         let dir = fixtures().join("adapters");
-        let index: serde_json::Value = serde_json::from_slice(&fs::read(dir.join("expected.json")).unwrap()).unwrap();
+        let index: serde_json::Value =
+            serde_json::from_slice(&fs::read(dir.join("expected.json")).unwrap()).unwrap();
         let all = fs::read(dir.join("expected.f32")).unwrap();
         let all: Vec<f32> = all.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
         let entries = index.as_array().unwrap().iter().filter(|e| e["adapter"] == adapter);
@@ -405,14 +415,21 @@ mod lora {
         model.merge(&Adapter::open(&adapter("adapter.gguf")).unwrap(), 1.0).unwrap();
         make(&model, Mix::Q8_0, Choices { pure: true, ..Choices::default() }, None, &path);
         let (made, base) = (Gguf::open(&path).unwrap(), Gguf::open(&fixture("llama-s-q8_0.gguf")).unwrap());
-        assert_eq!(made.tensor("blk.0.attn_v.weight").unwrap().data(), base.tensor("blk.0.attn_v.weight").unwrap().data());
-        assert_ne!(made.tensor("blk.0.attn_q.weight").unwrap().data(), base.tensor("blk.0.attn_q.weight").unwrap().data());
+        assert_eq!(
+            made.tensor("blk.0.attn_v.weight").unwrap().data(),
+            base.tensor("blk.0.attn_v.weight").unwrap().data()
+        );
+        assert_ne!(
+            made.tensor("blk.0.attn_q.weight").unwrap().data(),
+            base.tensor("blk.0.attn_q.weight").unwrap().data()
+        );
     }
 
     #[test]
     fn what_does_not_belong_to_the_model_is_named() {
         let refused = |model: &str, file: &str, words: &[&str]| {
-            let error = open(&fixture(model)).merge(&Adapter::open(&adapter(file)).unwrap(), 1.0).unwrap_err();
+            let error =
+                open(&fixture(model)).merge(&Adapter::open(&adapter(file)).unwrap(), 1.0).unwrap_err();
             for word in words {
                 assert!(error.to_string().contains(word), "{word} is not in {error}");
             }
@@ -520,7 +537,8 @@ mod importance {
         for (file, mix) in [("llama-s-f16.gguf", Mix::Q4_0), ("qwen3moe-s-f16.gguf", Mix::IQ4_NL)] {
             let model = open(&fixture(file));
             write(&model, &at("old.dat"), &at("new.gguf"));
-            let (old, new) = (Importance::open(&at("old.dat"), &model), Importance::open(&at("new.gguf"), &model));
+            let (old, new) =
+                (Importance::open(&at("old.dat"), &model), Importance::open(&at("new.gguf"), &model));
             let (old, new) = (old.unwrap(), new.unwrap());
             let weight = model.weights().iter().find(|w| w.name().contains("ffn_up")).unwrap();
             assert_eq!(old.of(weight).unwrap(), new.of(weight).unwrap());
@@ -599,7 +617,8 @@ fn incomplete_folders() {
         edit(&mut json);
         fs::write(path, json.to_string()).unwrap();
     };
-    let attempt = || Model::open(&ModelFile::open(temporary.path()).unwrap()).map(|_| ()).map_err(|e| e.to_string());
+    let attempt =
+        || Model::open(&ModelFile::open(temporary.path()).unwrap()).map(|_| ()).map_err(|e| e.to_string());
     reset();
     assert_eq!(attempt(), Ok(()));
     for key in ["num_hidden_layers", "num_attention_heads", "architectures"] {
@@ -617,7 +636,9 @@ fn incomplete_folders() {
     fs::remove_file(temporary.path().join("tokenizer.json")).unwrap();
     assert!(attempt().unwrap_err().contains("no tokenizer.json"));
     reset();
-    change("tokenizer.json", &|json| json["pre_tokenizer"]["pretokenizers"][0]["pattern"]["Regex"] = "[a-z]".into());
+    change("tokenizer.json", &|json| {
+        json["pre_tokenizer"]["pretokenizers"][0]["pattern"]["Regex"] = "[a-z]".into()
+    });
     assert!(attempt().unwrap_err().contains("no name"));
     // Keys that may be missing.
     for key in ["head_dim", "max_position_embeddings", "bos_token_id", "torch_dtype", "num_key_value_heads"] {

@@ -242,7 +242,9 @@ fn pair(merge: &Json) -> Result<(String, String)> {
     };
     match sides {
         Some((left, right)) => Ok((left.to_owned(), right.to_owned())),
-        None => vocabulary("tokenizer.json: a merge is neither two tokens nor a text with a space between them"),
+        None => {
+            vocabulary("tokenizer.json: a merge is neither two tokens nor a text with a space between them")
+        }
     }
 }
 

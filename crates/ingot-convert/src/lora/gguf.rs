@@ -9,7 +9,10 @@ pub(super) fn read(file: &Gguf) -> Result<Vec<Part>> {
     let says = |key: &str| Ok::<_, Error>(file.str(key)?.unwrap_or("nothing").to_string());
     if says("general.type")? != "adapter" || says("adapter.type")? != "lora" {
         let kind = (says("general.type")?, says("adapter.type")?);
-        return Err(Error::refused(format!("expected a LoRA adapter, it says it is {} ({})", kind.0, kind.1)));
+        return Err(Error::refused(format!(
+            "expected a LoRA adapter, it says it is {} ({})",
+            kind.0, kind.1
+        )));
     }
     let alpha = file.f32("adapter.lora.alpha")?.filter(|a| a.is_finite()).ok_or_else(|| {
         Error::refused("the adapter does not say adapter.lora.alpha, by which it is to be scaled")
@@ -21,7 +24,9 @@ pub(super) fn read(file: &Gguf) -> Result<Vec<Part>> {
         let Some(module) = weight.strip_suffix(".weight") else { return Err(unknown(name)) };
         match side {
             "lora_a" if module == "token_embd" => {
-                return Err(Error::refused("the adapter changes the embedding table, which ingot does not merge"));
+                return Err(Error::refused(
+                    "the adapter changes the embedding table, which ingot does not merge",
+                ));
             }
             "lora_a" => {
                 let Some(b) = file.tensor(&format!("{weight}.lora_b")) else {

@@ -26,7 +26,9 @@ const PLAIN: [(&str, Value); 6] = [
 
 pub(super) fn read(folder: &HfFolder) -> Result<Vec<Part>> {
     let config = folder.json(CONFIG)?.ok_or_else(|| {
-        Error::refused(format!("there is no {CONFIG}; an adapter is a folder that PEFT saved, or a GGUF adapter"))
+        Error::refused(format!(
+            "there is no {CONFIG}; an adapter is a folder that PEFT saved, or a GGUF adapter"
+        ))
     })?;
     let scaling = Scaling::read(&config)?;
     let mut parts = Vec::new();
@@ -43,7 +45,9 @@ pub(super) fn read(folder: &HfFolder) -> Result<Vec<Part>> {
             "lora_B" if folder.tensor(&format!("{PREFIX}{module}.lora_A.{rest}")).is_some() => {}
             "lora_magnitude_vector" => return Err(more_than_lora("DoRA (lora_magnitude_vector)")),
             "lora_embedding_A" | "lora_embedding_B" => {
-                return Err(Error::refused(format!("the adapter changes the embedding '{module}', which ingot does not merge")));
+                return Err(Error::refused(format!(
+                    "the adapter changes the embedding '{module}', which ingot does not merge"
+                )));
             }
             _ => return Err(unknown(name)),
         }
@@ -77,7 +81,8 @@ impl Scaling {
         }
         for (key, plain) in &PLAIN {
             let value = &config[*key];
-            let empty = value.as_array().is_some_and(Vec::is_empty) || value.as_object().is_some_and(|o| o.is_empty());
+            let empty = value.as_array().is_some_and(Vec::is_empty)
+                || value.as_object().is_some_and(|o| o.is_empty());
             if !value.is_null() && value != plain && !empty {
                 return Err(more_than_lora(&format!("{key}: {value}")));
             }
@@ -107,7 +112,8 @@ impl Scaling {
 
     /// The factor of a module whose part has this rank.
     fn of(&self, module: &str, rank: usize) -> Result<f32> {
-        let find = |all: &[(Regex, f64)]| all.iter().find(|(r, _)| r.is_match(module)).map(|(_, value)| *value);
+        let find =
+            |all: &[(Regex, f64)]| all.iter().find(|(r, _)| r.is_match(module)).map(|(_, value)| *value);
         let expected = find(&self.ranks).unwrap_or(self.rank as f64);
         if expected != rank as f64 {
             return Err(Error::refused(format!(
@@ -128,14 +134,18 @@ fn patterns(config: &Value, key: &str) -> Result<Vec<(Regex, f64)>> {
         let regex = RegexBuilder::new(&format!(r"^(.*\.)?({pattern})$")).size_limit(MAX_COMPILED).build();
         match (regex, value.as_f64()) {
             (Ok(regex), Some(value)) if value.is_finite() => Ok((regex, value)),
-            _ => Err(Error::refused(format!("{key} of {CONFIG}: {pattern:?} and {value} are not a pattern and a number"))),
+            _ => Err(Error::refused(format!(
+                "{key} of {CONFIG}: {pattern:?} and {value} are not a pattern and a number"
+            ))),
         }
     };
     map.iter().map(read).collect()
 }
 
 fn more_than_lora(what: &str) -> Error {
-    Error::refused(format!("the adapter is more than a LoRA that is added ({what}); merge it with PEFT itself"))
+    Error::refused(format!(
+        "the adapter is more than a LoRA that is added ({what}); merge it with PEFT itself"
+    ))
 }
 
 fn unknown(name: &str) -> Error {
@@ -151,8 +161,14 @@ mod tests {
     fn names_are_taken_apart() {
         let name = "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight";
         assert_eq!(split(name), Some(("model.layers.0.self_attn.q_proj", "lora_A", "weight")));
-        assert_eq!(split("base_model.model.x.lora_B.default.weight"), Some(("x", "lora_B", "default.weight")));
-        assert_eq!(split("base_model.model.x.lora_magnitude_vector"), Some(("x", "lora_magnitude_vector", "")));
+        assert_eq!(
+            split("base_model.model.x.lora_B.default.weight"),
+            Some(("x", "lora_B", "default.weight"))
+        );
+        assert_eq!(
+            split("base_model.model.x.lora_magnitude_vector"),
+            Some(("x", "lora_magnitude_vector", ""))
+        );
         assert_eq!(split("model.x.lora_A.weight"), None);
         assert_eq!(split("base_model.model.lm_head.weight"), None);
     }

@@ -73,7 +73,8 @@ impl Block<256, 136> for IQ4_XS {
 
     fn encode(src: &[f32; 256], importance: Option<&[f32; 256]>, dst: &mut [u8; 136]) {
         let groups = src.as_chunks::<32>().0;
-        let exact: [f32; 8] = std::array::from_fn(|g| nonlinear_scale(&groups[g], importance.map(|i| &i.as_chunks().0[g])));
+        let exact: [f32; 8] =
+            std::array::from_fn(|g| nonlinear_scale(&groups[g], importance.map(|i| &i.as_chunks().0[g])));
         let largest = search::largest(&exact);
         let d = put_f16(dst, 0, largest / -32.0);
         dst[2..8].fill(0);
@@ -108,7 +109,8 @@ impl Block<32, 17> for MXFP4 {
             let d = exponent_value(e);
             let codes = src.map(|x| mx_code(x, d));
             let weight = |i: usize| importance.map_or(1.0, |importance| f64::from(importance[i]));
-            let error = |i: usize| weight(i) * (f64::from(src[i]) - f64::from(mx_value(codes[i]) * d)).powi(2);
+            let error =
+                |i: usize| weight(i) * (f64::from(src[i]) - f64::from(mx_value(codes[i]) * d)).powi(2);
             let error: f64 = (0..32).map(error).sum();
             (error, e, codes)
         };

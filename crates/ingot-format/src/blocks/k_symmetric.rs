@@ -25,7 +25,8 @@ fn quantize(
     store: impl FnOnce(f32) -> f32,
 ) -> Quantized {
     let groups = src.as_chunks::<16>().0;
-    let exact: [f32; 16] = std::array::from_fn(|g| search::symmetric(&groups[g], importance.map(|i| &i.as_chunks().0[g]), lo));
+    let exact: [f32; 16] =
+        std::array::from_fn(|g| search::symmetric(&groups[g], importance.map(|i| &i.as_chunks().0[g]), lo));
     let largest = search::largest(&exact);
     let d = store(largest / scale_lo);
     let scales = exact.map(|s| search::nearest(search::ratio(s, d), scale_lo, -scale_lo - 1.0) as i8);

@@ -294,7 +294,8 @@ mod tests {
 
     #[test]
     fn names_of_parts() {
-        let names = |path: &str| parts(Path::new(path)).iter().map(|p| p.display().to_string()).collect::<Vec<_>>();
+        let names =
+            |path: &str| parts(Path::new(path)).iter().map(|p| p.display().to_string()).collect::<Vec<_>>();
         assert_eq!(names("a/m-00002-of-00002.gguf"), ["a/m-00001-of-00002.gguf", "a/m-00002-of-00002.gguf"]);
         assert_eq!(names("a/the-best-of-all.gguf"), ["a/the-best-of-all.gguf"]);
         assert_eq!(without_number("blk.11.attn_q.weight"), "blk.*.attn_q.weight");
