@@ -238,7 +238,7 @@ impl ModelShape {
         let size = |key: &str| model.uint(key).unwrap_or(0) as usize;
         let (layers, heads) = (size("block_count"), size("attention.head_count"));
         let kv_heads = model.uint("attention.head_count_kv").map_or(heads, |n| n as usize);
-        let group = if kv_heads > 0 { heads / kv_heads } else { 1 };
+        let group = heads.checked_div(kv_heads).unwrap_or(1);
         Self {
             layers,
             group,
