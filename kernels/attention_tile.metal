@@ -1,9 +1,9 @@
 // Causal attention of many rows, tiled, with the softmax carried along:
 //
-//     out[t, h] = sum_j softmax_j(q[t, h] . k_j * SCALE) v_j,   p - WINDOW < j <= p
+//     out[t, h] = sum_j softmax_j(cap(q[t, h] . k_j * SCALE)) v_j,   p - WINDOW < j <= p
 //
 // p is row t's position, k_j and v_j are those of head h / (HEADS / KV_HEADS) in the cache;
-// WINDOW 0 means all positions. q, out: [T, HEADS * N], N a multiple of 8.
+// WINDOW 0 means all positions; cap(s) = CAP tanh(s / CAP), or s where CAP is 0. q, out: [T, HEADS * N], N a multiple of 8.
 //
 // Reference: crates/ingot-plan/src/ops/attention.rs.
 //

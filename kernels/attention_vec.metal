@@ -1,7 +1,7 @@
 // Attention of single rows over the cache, for steps with few rows: for the query of row t at
 // position p and its head's key/value head, over the positions j with p - WINDOW < j <= p,
 //
-//   out[t] = sum_j softmax_j(q[t] . k_j * SCALE) v_j
+//   out[t] = sum_j softmax_j(cap(q[t] . k_j * SCALE)) v_j,   cap(s) = CAP tanh(s / CAP), or s where CAP is 0
 //
 // Reference: crates/ingot-plan/src/ops/attention.rs.
 //
@@ -34,6 +34,7 @@ constant float SCALE [[function_constant(3)]];
 constant uint WINDOW [[function_constant(4)]]; // 0: everything is seen
 constant uint ONE_CHUNK [[function_constant(5)]];
 constant uint LANES [[function_constant(6)]];  // that share a row of values: N / 8, up to a power of two
+constant float CAP [[function_constant(7)]];
 
 kernel void attention_vec(device const float* q [[buffer(0)]],     // [T, KV * GROUP * N]
                           device const uchar* cache [[buffer(1)]],
@@ -85,7 +86,7 @@ kernel void attention_vec(device const float* q [[buffer(0)]],     // [T, KV * G
     threadgroup_barrier(mem_flags::mem_threadgroup);
 
     threadgroup float* scores = memory + 1024;
-    attend_scores(cache, pages, seen, SCALE, memory, scores, simdgroup, lane);
+    attend_scores(cache, pages, seen, SCALE, CAP, memory, scores, simdgroup, lane);
     threadgroup_barrier(mem_flags::mem_threadgroup);
     if (simdgroup < HEADS) {
         attend_softmax(scores + simdgroup * CHUNK, seen.end, maxima + simdgroup, totals + simdgroup, lane);

@@ -2,33 +2,40 @@
 //
 //   OP 0: out = a + b
 //   OP 1: out = a + (b - a) * c
-//   OP 2: out = a / (1 + exp(-a)) * b
+//   OP 2: out = silu(a) * b
+//   OP 3: out = gelu(a) * b
+//   OP 4: out = CAP * tanh(a / CAP)
 //
-// References: crates/ingot-plan/src/ops/{add,blend,glu}.rs.
+// References: crates/ingot-plan/src/ops/{add,blend,glu,softcap}.rs.
 // Threads: 256, each four consecutive values of a row. Grid: (WIDTH / 1024, rows).
-#include "ingot.h"
+#include "activation.h"
 #include "step.h"
 
-// variants: OP=1; OP=2
+// variants: OP=1; OP=2; OP=3; OP=4
 #ifndef OP
 #define OP 0
 #endif
 
 constant uint WIDTH [[function_constant(0)]];
 constant uint OF_OUTPUTS [[function_constant(1)]]; // 1: rows are outputs, 0: tokens
+constant float CAP [[function_constant(2)]];
 
 inline float apply(float a, float b, float c) {
 #if OP == 0
     return a + b;
 #elif OP == 1
     return a + (b - a) * c;
+#elif OP == 2
+    return silu(a) * b;
+#elif OP == 3
+    return gelu(a) * b;
 #else
-    return a / (1.0f + exp(-a)) * b;
+    return soft_capped(a, CAP);
 #endif
 }
 
 kernel void elementwise(device const float* a [[buffer(0)]], // [rows, WIDTH], like all
-                        device const float* b [[buffer(1)]],
+                        device const float* b [[buffer(1)]], // unused by OP 4
                         device const float* c [[buffer(2)]], // unused but for OP 1
                         device const uint* step [[buffer(3)]],
                         device float* out [[buffer(4)]],
@@ -40,8 +47,11 @@ kernel void elementwise(device const float* a [[buffer(0)]], // [rows, WIDTH], l
     const ulong at = ulong(group.y) * WIDTH + begin;
     if (group.y < rows && begin < WIDTH) {
         if (WIDTH % 4 == 0) {
-            const float4 x = *(device const float4*)(a + at), y = *(device const float4*)(b + at);
-            float4 z = x;
+            const float4 x = *(device const float4*)(a + at);
+            float4 y = x, z = x;
+#if OP != 4
+            y = *(device const float4*)(b + at);
+#endif
 #if OP == 1
             z = *(device const float4*)(c + at);
 #endif
@@ -51,6 +61,8 @@ kernel void elementwise(device const float* a [[buffer(0)]], // [rows, WIDTH], l
             for (uint i = 0; i < min(4u, WIDTH - begin); i++) {
 #if OP == 1
                 out[at + i] = apply(a[at + i], b[at + i], c[at + i]);
+#elif OP == 4
+                out[at + i] = apply(a[at + i], 0.0f, 0.0f);
 #else
                 out[at + i] = apply(a[at + i], b[at + i], 0.0f);
 #endif

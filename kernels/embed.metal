@@ -1,4 +1,4 @@
-// out[t] = table[token[t]], straight from the stored rows; with LAYER_NORM
+// out[t] = SCALE * table[token[t]], straight from the stored rows; with LAYER_NORM, without the scale,
 // out[t] = (x - mean(x)) / sqrt(var(x) + eps) * weight + bias of that row.
 //
 // Reference: crates/ingot-plan/src/ops/embed.rs and layer_norm.rs.
@@ -24,6 +24,7 @@
 
 constant uint COLS [[function_constant(0)]];
 constant float EPS [[function_constant(1)]];
+constant float SCALE [[function_constant(2)]];
 
 #if BLOCK <= BLOCK_BF16
 #define VALUES 1
@@ -67,7 +68,7 @@ kernel void embed(device const uchar* table [[buffer(0)]], device const float* w
 #if LAYER_NORM
             to[j] = (v[k] - mean) * scale * weight[j] + bias[j];
 #else
-            to[j] = v[k];
+            to[j] = SCALE * v[k];
 #endif
         }
     }

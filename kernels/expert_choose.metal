@@ -1,5 +1,6 @@
 // Of each row of router logits the CHOSEN largest (ties: the lower index), and their
-// softmax: choice[t] = {expert, weight as bits} CHOSEN times, weights sum to 1.
+// softmax: choice[t] = {expert, weight as bits} CHOSEN times. With RENORMALISE weights sum to 1,
+// else they are those of the softmax over all.
 //
 // Reference: `choose` in crates/ingot-plan/src/ops/experts.rs.
 //
@@ -9,6 +10,7 @@
 
 constant uint EXPERTS [[function_constant(0)]];
 constant uint CHOSEN [[function_constant(1)]];
+constant uint RENORMALISE [[function_constant(2)]];
 
 /// A number that is ordered as the float is, -0 below 0 and NaN at the ends.
 inline int order_of(float v) {
@@ -46,6 +48,11 @@ kernel void expert_choose(device const float* logits [[buffer(0)]], device uint*
             out[2 * n] = min(last_at, EXPERTS - 1);
             out[2 * n + 1] = as_type<uint>(weight);
         }
+    }
+    if (RENORMALISE == 0) {
+        float all = 0.0f;
+        for (uint e = lane; e < EXPERTS; e += 32) all += exp(row[e] - largest);
+        total = simd_sum(all);
     }
     if (lane == 0)
         for (uint n = 0; n < CHOSEN; n++) out[2 * n + 1] = as_type<uint>(as_type<float>(out[2 * n + 1]) / total);

@@ -3,7 +3,9 @@
 //   KIND 0: out = x / sqrt(mean(x^2) + EPS) * weight                    weight [N], shared by the groups
 //   KIND 1: out = (x - mean) / sqrt(var + EPS) * weight + bias         weight, bias [GROUPS * N]
 //
-// References: crates/ingot-plan/src/ops/{rms_norm,layer_norm}.rs. Plain sums of squares in f32
+// With RESIDUAL the result is added to a row.
+//
+// References: crates/ingot-plan/src/ops/{rms_norm,layer_norm,add}.rs. Plain sums of squares in f32
 // overflow where the reference's f32 result does. The mean is that of x - x[0], added to x[0], so
 // that it is as good as the reference's where the values are much larger than their differences.
 //
@@ -13,12 +15,15 @@
 #include "reduce.h"
 #include "step.h"
 
-// variants: WIDE=1; KIND=1; KIND=1 WIDE=1
+// variants: WIDE=1; KIND=1; KIND=1 WIDE=1; RESIDUAL=1; RESIDUAL=1 WIDE=1
 #ifndef KIND
 #define KIND 0
 #endif
 #ifndef WIDE
 #define WIDE 0
+#endif
+#ifndef RESIDUAL
+#define RESIDUAL 0
 #endif
 
 constant uint N [[function_constant(0)]];
@@ -38,6 +43,7 @@ kernel void norm(device const float* x [[buffer(0)]], // [T, GROUPS * N]
                  device const float* bias [[buffer(2)]], // unused for KIND 0
                  device const uint* step [[buffer(3)]],
                  device float* out [[buffer(4)]], // [T, GROUPS * N]
+                 device const float* residual [[buffer(5)]], // [T, GROUPS * N] with RESIDUAL, else unused
                  uint group [[threadgroup_position_in_grid]],
                  uint thread_index [[thread_index_in_threadgroup]],
                  uint simdgroup [[simdgroup_index_in_threadgroup]],
@@ -55,6 +61,12 @@ kernel void norm(device const float* x [[buffer(0)]], // [T, GROUPS * N]
     }
     device const float* from = x + ulong(item) * N;
     device float* to = out + ulong(item) * N;
+#if RESIDUAL
+    device const float* other = residual + ulong(item) * N;
+#define PLUS_RESIDUAL(y, i) (other[i] + (y))
+#else
+#define PLUS_RESIDUAL(y, i) (y)
+#endif
 #if KIND == 0
     float squares = 0.0f;
     for (uint i = begin; i < N; i += stride) {
@@ -63,7 +75,7 @@ kernel void norm(device const float* x [[buffer(0)]], // [T, GROUPS * N]
     }
     const float scale = 1.0f / sqrt(SUM(squares) / float(N) + EPS);
     for (uint i = begin; i < N; i += stride) {
-        to[i] = from[i] * (scale * weight[i]);
+        to[i] = PLUS_RESIDUAL(from[i] * (scale * weight[i]), i);
     }
 #else
     const float first = from[0];
@@ -80,7 +92,7 @@ kernel void norm(device const float* x [[buffer(0)]], // [T, GROUPS * N]
     const float scale = 1.0f / sqrt(SUM(squares) / float(N) + EPS);
     const uint at = item % GROUPS * N;
     for (uint i = begin; i < N; i += stride) {
-        to[i] = (from[i] - mean) * scale * weight[at + i] + bias[at + i];
+        to[i] = PLUS_RESIDUAL((from[i] - mean) * scale * weight[at + i] + bias[at + i], i);
     }
 #endif
 }

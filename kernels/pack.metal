@@ -1,7 +1,7 @@
 // Rows of activations on their way to matrix units, see include/packed.h:
 //
 //     out_n[t] = packed(norm(x_n[t]))               [T, WIDTH], n < grid.y
-//     out_0[t] = packed(silu(x_0[t]) * x_1[t])      with GLU
+//     out_0[t] = packed(gated(x_0[t]) * x_1[t])     with GLU: 1 silu, 2 gelu
 //
 //     norm(x) = x / sqrt(mean(x^2) + eps) * weight                  NORM 1
 //     norm(x) = (x - mean) / sqrt(var + eps) * weight + bias        NORM 2
@@ -10,7 +10,7 @@
 // A threadgroup packs a row; grid (T, inputs). What is not used may be any memory. All in f32
 // up to the last rounding.
 //
-// variants: NORM=1; NORM=2; GLU=1; TILE_F32=1; NORM=1 TILE_F32=1; NORM=2 TILE_F32=1; GLU=1 TILE_F32=1
+// variants: NORM=1; NORM=2; GLU=1; GLU=2; TILE_F32=1; NORM=1 TILE_F32=1; NORM=2 TILE_F32=1; GLU=1 TILE_F32=1
 #include "activation.h"
 #include "packed.h"
 #include "reduce.h"
@@ -53,7 +53,7 @@ struct Row {
 inline float4 values(thread const Row& row, uint i) {
     const float4 v = load4(row.x, i);
 #if GLU
-    return float4(silu(v.x), silu(v.y), silu(v.z), silu(v.w)) * load4(row.up, i);
+    return float4(gated(v.x), gated(v.y), gated(v.z), gated(v.w)) * load4(row.up, i);
 #elif NORM == 1
     return v * (float4(row.scale) * load4(row.weight, i));
 #elif NORM == 2

@@ -1,5 +1,5 @@
 // Functions of single values that are worked into products.
-// Twins: crates/ingot-plan/src/ops/{linear,glu}.rs.
+// Twins: crates/ingot-plan/src/ops/{linear,glu,softcap}.rs.
 #pragma once
 #include "ingot.h"
 
@@ -16,5 +16,18 @@ inline float activated(float v, uint activation) {
     return v;
 }
 
-/// The gate of a gated linear unit.
+/// Gates of gated linear units.
 inline float silu(float x) { return x / (1.0f + exp(-x)); }
+inline float gelu(float x) { return x / (1.0f + exp(-1.5957691f * x * fma(0.044715f * x, x, 1.0f))); }
+
+/// The gate that the option GLU names: 1 silu, 2 gelu.
+inline float gated(float x) {
+#if GLU == 2
+    return gelu(x);
+#else
+    return silu(x);
+#endif
+}
+
+/// v, softly kept between -cap and cap; 0 is no cap.
+inline float soft_capped(float v, float cap) { return cap == 0.0f ? v : cap * tanh(v / cap); }

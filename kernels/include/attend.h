@@ -1,6 +1,7 @@
 // The parts of attention over a chunk of positions: scores, softmax, weighted sum.
 // Used by attention_vec, which says how the threads are arranged.
 #pragma once
+#include "activation.h"
 #include "cache.h"
 
 #define CHUNK 256    // positions
@@ -23,7 +24,7 @@ struct Chunk {
 
 /// Scores of the chunk's positions, of pages that have any: [HEADS][CHUNK] from queries [HEADS][n]. Four
 /// lanes share a position, each with every fourth piece of the key; a lane has two positions at a time.
-inline void attend_scores(device const uchar* cache, threadgroup const uint* pages, Chunk chunk, float scale,
+inline void attend_scores(device const uchar* cache, threadgroup const uint* pages, Chunk chunk, float scale, float cap,
                           threadgroup const float* queries, threadgroup float* scores, uint simdgroup, uint lane) {
     const uint part = lane % 4, at = simdgroup * 8 + lane / 4; // piece of a key, position in a page
     for (uint pair = 0; pair * PAGE < chunk.end; pair += 2) {
@@ -71,7 +72,7 @@ inline void attend_scores(device const uchar* cache, threadgroup const uint* pag
             sum += simd_shuffle_xor(sum, 2);
             if (part == h % 4) {
                 scores[h % HEADS * CHUNK + (pair + h / HEADS) * PAGE + at] =
-                    seen[h / HEADS] ? sum * scale : NOTHING;
+                    seen[h / HEADS] ? soft_capped(sum * scale, cap) : NOTHING;
             }
         }
     }

@@ -1,5 +1,6 @@
 // The pieces of tiled attention, see attention_tile.metal.
 #pragma once
+#include "activation.h"
 #include "cache.h"
 #include "packed.h"
 #include "step.h"
@@ -21,6 +22,7 @@ constant uint HEADS [[function_constant(1)]];
 constant uint KV_HEADS [[function_constant(2)]];
 constant uint WINDOW [[function_constant(3)]];
 constant float SCALE [[function_constant(4)]];
+constant float CAP [[function_constant(5)]];
 
 /// Consecutive rows of one sequence; none of them for tiles to spare.
 struct Work {
@@ -167,6 +169,7 @@ inline float soften(thread const Row& row, uint position, uint part, float score
 #if SCALED_KEYS
         v[i] *= key_scales[key];
 #endif
+        v[i] = soft_capped(v[i], CAP);
         if (j > row.position || j < first_seen(row.position)) v[i] = MINUS_INFINITY;
         most = max(most, v[i]);
     }

@@ -8,7 +8,7 @@
 // are in flight all the time, also while sums are added up. The order in which a
 // row is summed depends on nothing but its type, its length, `split` and SIMDGROUPS.
 //
-// Options: NORM, GLU (1: two matrices give two sums per row), INPUTS (0 f32, 1
+// Options: NORM, GLU (not 0: two matrices give two sums per row), INPUTS (0 f32, 1
 // rounded to 8 bits where weights are packed), ROWS, AHEAD (units in flight per lane
 // and row), SIMDGROUPS, SKIP_ZEROS (1: weights that meet only zeros are not loaded),
 // MAXCOLS (columns of a rounded piece of the input row, a multiple of 1024), RESIDENT

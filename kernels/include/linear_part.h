@@ -1,7 +1,7 @@
 // One part of a linear launch from its weights to its output row.
 //
 // With GLU a second matrix is multiplied by the same input, and the result is
-// silu(first) * second. More options: RESIDUAL (1: the result is added to a row),
+// gated(first) * second, see activation.h. More options: RESIDUAL (1: the result is added to a row),
 // SELECT (1: row t of the input is the row of output t).
 #pragma once
 #include "activation.h"
@@ -37,7 +37,7 @@ inline float ended(thread const Ending& e, thread const Matrix& m, threadgroup c
 #endif
     float v = k * get_sum(sums, first, m.split, r);
 #if GLU
-    v = silu(v) * (k * get_sum(sums, first, m.split, ROWS + r));
+    v = gated(v) * (k * get_sum(sums, first, m.split, ROWS + r));
 #else
     if (e.has_bias) v += bias;
     v = activated(v, e.activation);

@@ -10,19 +10,19 @@ use ingot_models::{Contents, Family};
 use std::collections::HashSet;
 
 /// Sizes and numbers of transformers, by their GGUF keys, as far as config.json has them.
-const SIZES: [&str; 10] = [
+const SIZES: [&str; 9] = [
     "context_length",
     "embedding_length",
     "block_count",
     "feed_forward_length",
     "attention.head_count",
     "attention.head_count_kv",
-    "attention.sliding_window",
     "expert_count",
     "expert_used_count",
     "expert_feed_forward_length",
 ];
-const NUMBERS: [&str; 2] = ["attention.layer_norm_rms_epsilon", "rope.freq_base"];
+const NUMBERS: [&str; 3] =
+    ["attention.layer_norm_rms_epsilon", "attn_logit_softcapping", "final_logit_softcapping"];
 
 /// Tensors outside of blocks.
 const BEFORE: [&str; 3] = ["token_embd.weight", "token_embd_norm.weight", "token_embd_norm.bias"];
@@ -142,9 +142,14 @@ impl<'a> Folder<'a> {
             // expect the tensors; they ignore what is in them.
             let dummy = self.is_rwkv() && name.starts_with("blk.0.time_mix_v") && !name.contains("value");
             let from = if dummy { name.replace("mix_v", "mix_a") } else { name.clone() };
-            let Some(tensor) = self.contents.tensor(&from)? else { continue };
-            used.extend(self.contents.stored_names(&from));
-            weights.push(self.weight(name, tensor)?);
+            let mut parts = Vec::new();
+            for part in self.parts(&from)? {
+                parts.extend(self.contents.tensor(&part)?);
+                used.extend(self.contents.stored_names(&part));
+            }
+            if !parts.is_empty() {
+                weights.push(self.weight(name, parts)?);
+            }
         }
         let is_used = |name: &str| used.contains(name) || self.is_left_out(name);
         match self.contents.folder().tensors().iter().find(|t| !is_used(t.name())) {
@@ -157,20 +162,46 @@ impl<'a> Folder<'a> {
         }
     }
 
+    /// Under which names the rows of a tensor are, one after the other; none if there
+    /// is no such tensor.
+    fn parts(&self, name: &str) -> Result<Vec<String>> {
+        let has = |name: &str| self.contents.tensor(name).map(|t| t.is_some());
+        if has(name)? {
+            return Ok(vec![name.into()]);
+        }
+        // Phi-3's gate and up are one matrix, which GGUF calls by the second name.
+        let both = name.replace("ffn_up", "ffn_gate_up");
+        if both != name && has(&both)? {
+            return Ok(vec![both]);
+        }
+        let Some((module, _)) = name.split_once("_exps.") else { return Ok(Vec::new()) };
+        let mut experts = Vec::new();
+        while has(&format!("{module}.{}.weight", experts.len()))? {
+            experts.push(format!("{module}.{}.weight", experts.len()));
+        }
+        Ok(experts)
+    }
+
     /// Tensors that nobody needs: tables that follow from sizes, copies, and what
     /// RWKV's first block does not use.
     fn is_left_out(&self, name: &str) -> bool {
         let unused_value_mix =
             name.strip_prefix("blocks.0.att.v").is_some_and(|n| matches!(n, "0" | "1" | "2"));
-        name.ends_with("rotary_emb.inv_freq") || self.tied && name == "lm_head.weight" || unused_value_mix
+        name.ends_with("rotary_emb.inv_freq")
+            || !self.contents.is_text(name)
+            || self.tied && name == "lm_head.weight"
+            || unused_value_mix
     }
 
-    /// A tensor in the shape that GGUF gives it.
-    fn weight(&self, name: String, tensor: Tensor) -> Result<Weight> {
+    /// A tensor in the shape that GGUF gives it; `parts` has one tensor, or one for
+    /// each expert.
+    fn weight(&self, name: String, parts: Vec<Tensor>) -> Result<Weight> {
+        let (tensor, experts) = (&parts[0], parts.len());
         let len = tensor.len();
         let part = name.rsplit_once('.').map_or(name.as_str(), |(stem, _)| stem);
         let is_vector = tensor.rows() == 1 || part.ends_with("time_mix_r_k");
         let shape = match () {
+            () if part.ends_with("_exps") => vec![experts, tensor.rows(), tensor.cols()],
             () if is_vector => vec![len],
             () if part.ends_with("lerp_fused") => vec![tensor.rows(), 1, 1, tensor.cols()],
             () => tensor.shape().to_vec(),
@@ -179,7 +210,7 @@ impl<'a> Folder<'a> {
         let needs_f32 = is_vector || is_small.iter().any(|small| part.ends_with(small));
         let rows = if is_vector { len } else { tensor.rows() };
         let order = order(self.contents.family().architecture(), &name, rows, [self.heads, self.kv_heads]);
-        let weight = Weight::new(name, shape, vec![tensor])?.with_order(order);
+        let weight = Weight::new(name, shape, parts)?.with_order(order);
         Ok(if needs_f32 { weight.in_f32() } else { weight })
     }
 
@@ -207,11 +238,8 @@ impl<'a> Folder<'a> {
 
     fn transformer(&self, weights: &mut Vec<Weight>, set: &mut impl FnMut(&str, Value)) -> Result<()> {
         for key in SIZES {
-            // Qwen's config.json names a window that it does not use.
-            let unused = key == "attention.sliding_window"
-                && self.contents.family().architecture().starts_with("qwen");
             let default = if key == "attention.head_count_kv" { Some(self.kv_heads) } else { None };
-            if let Some(size) = self.contents.size(key)?.or(default).filter(|_| !unused) {
+            if let Some(size) = self.contents.size(key)?.or(default) {
                 set(key, whole(size)?);
             }
         }
@@ -220,20 +248,85 @@ impl<'a> Folder<'a> {
                 set(key, number.into());
             }
         }
+        if let Some(normed) = self.contents.flag("expert_weights_norm")? {
+            set("expert_weights_norm", normed.into());
+        }
         let hidden = self.contents.size("embedding_length")?.unwrap_or(0);
         let head = self.contents.size("attention.key_length")?.unwrap_or(hidden / self.heads);
-        for key in ["attention.key_length", "attention.value_length", "rope.dimension_count"] {
-            set(key, whole(self.contents.size(key)?.unwrap_or(head))?);
+        for key in ["attention.key_length", "attention.value_length"] {
+            set(key, whole(head)?);
         }
-        let Some(divisors) = self.contents.rope_divisors(head)? else { return Ok(()) };
-        if divisors.windows(2).all(|pair| pair[0] == pair[1]) {
-            set("rope.scaling.type", "linear".into());
-            set("rope.scaling.factor", divisors.first().copied().unwrap_or(1.0).into());
-        } else {
-            let bytes: Vec<u8> = divisors.iter().flat_map(|d| d.to_le_bytes()).collect();
-            let name = "rope_freqs.weight";
-            let tensor = Tensor::new(name, DType::F32, vec![divisors.len()], Bytes::from(bytes))?;
+        // GGUF leaves out the usual one.
+        let scalar = self.contents.float("attention.query_pre_attn_scalar")?;
+        if let Some(scalar) = scalar.filter(|s| *s > 0.0 && *s != head as f32) {
+            set("attention.scale", (1.0 / scalar.sqrt()).into());
+        }
+        self.layers(set)?;
+        self.rope(head, weights, set)
+    }
+
+    /// What differs from layer to layer: GGUF has a window, and knows for each family
+    /// which layers it is for.
+    fn layers(&self, set: &mut impl FnMut(&str, Value)) -> Result<()> {
+        let family = self.contents.family();
+        let every = |period: usize| move |i: usize| !(i + 1).is_multiple_of(period);
+        let listed = |key: &str, period: usize| -> Result<()> {
+            let list = self.contents.layers(key, "sliding_attention")?.unwrap_or_default();
+            match list.iter().take(self.blocks).enumerate().all(|(i, set)| *set == every(period)(i)) {
+                true => Ok(()),
+                false => Err(Error::refused(format!(
+                    "config.json lists layers ({key}) in a way that GGUF files of {family} do not express"
+                ))),
+            }
+        };
+        match family {
+            Family::Gemma2 => listed("attention.layer_types", 2)?,
+            Family::Gemma3 => listed("attention.layer_types", 6)?,
+            Family::SmolLm3 => listed("rope.layers", 4)?,
+            _ => {}
+        }
+        let used = self.contents.flag("attention.use_sliding_window")?;
+        match self.contents.size("attention.sliding_window")? {
+            // Qwen's and SmolLM's config.json name a window that they do not use.
+            None => Ok(()),
+            Some(_) if used == Some(false) => Ok(()),
+            Some(_) if used == Some(true) => {
+                Err(Error::refused("the window of some layers (use_sliding_window) is not expressed in GGUF"))
+            }
+            Some(window) => {
+                set("attention.sliding_window", whole(window)?);
+                Ok(())
+            }
+        }
+    }
+
+    /// The rotary embedding, of which some numbers are tensors.
+    fn rope(&self, head: usize, weights: &mut Vec<Weight>, set: &mut impl FnMut(&str, Value)) -> Result<()> {
+        let Some(rope) = self.contents.rope(head)? else { return Ok(()) };
+        set("rope.dimension_count", whole(rope.size)?);
+        set("rope.freq_base", rope.base.into());
+        if let Some(base) = rope.local_base {
+            set("rope.freq_base_swa", base.into());
+        }
+        let Some([short, long]) = rope.divisors else { return Ok(()) };
+        let mut tensor = |name: &str, values: &[f32]| -> Result<()> {
+            let bytes: Vec<u8> = values.iter().flat_map(|d| d.to_le_bytes()).collect();
+            let tensor = Tensor::new(name, DType::F32, vec![values.len()], Bytes::from(bytes))?;
             weights.insert(1, Weight::as_stored(&tensor));
+            Ok(())
+        };
+        if short != long {
+            tensor("rope_factors_short.weight", &short)?;
+            tensor("rope_factors_long.weight", &long)?;
+            set("rope.scaling.attn_factor", rope.factor.into());
+            if let Some(size) = self.contents.size("rope.scaling.original_context_length")? {
+                set("rope.scaling.original_context_length", whole(size)?);
+            }
+        } else if short.windows(2).all(|pair| pair[0] == pair[1]) {
+            set("rope.scaling.type", "linear".into());
+            set("rope.scaling.factor", short.first().copied().unwrap_or(1.0).into());
+        } else {
+            tensor("rope_freqs.weight", &short)?;
         }
         Ok(())
     }
@@ -269,7 +362,7 @@ pub(crate) fn order(architecture: &str, name: &str, rows: usize, heads: [usize; 
         _ => 0,
     };
     match rows.checked_div(heads) {
-        Some(head) if architecture == "llama" && head % 2 == 0 && head * heads == rows => {
+        Some(head) if Family::stores_pairs(architecture) && head % 2 == 0 && head * heads == rows => {
             Order::Pairs { head }
         }
         _ => Order::AsStored,

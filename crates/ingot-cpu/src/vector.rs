@@ -2,6 +2,7 @@
 
 use crate::isa::Enabled;
 use crate::simd::{Kernel, LANES, Simd};
+use ingot_plan::ops::{GELU_CUBE, GELU_SLOPE};
 
 /// Up to sixteen values, zeros after them.
 #[inline(always)]
@@ -143,6 +144,30 @@ pub(crate) fn sigmoid<S: Simd>(s: S, x: S::F) -> S::F {
     s.div(one, s.add(one, exp(s, s.sub(s.splat_f(0.0), x))))
 }
 
+/// `tanh(x)`, to about 2e-7
+#[inline(always)]
+pub(crate) fn tanh<S: Simd>(s: S, x: S::F) -> S::F {
+    let (zero, one, sign) = (s.splat_f(0.0), s.splat_f(1.0), s.splat(i32::MIN));
+    let e = exp(s, s.mul(s.abs(x), s.splat_f(-2.0)));
+    let size = s.max(s.div(s.sub(one, e), s.add(one, e)), zero);
+    s.as_floats(s.or(s.bits(size), s.and(s.bits(x), sign)))
+}
+
+/// `cap * tanh(x / cap)`
+#[inline(always)]
+pub(crate) fn soft_cap<S: Simd>(s: S, x: S::F, cap: f32) -> S::F {
+    s.mul(tanh(s, s.mul(x, s.splat_f(1.0 / cap))), s.splat_f(cap))
+}
+
+/// GELU in its usual approximation, see [`ingot_plan::ops::Gate::Gelu`].
+#[inline(always)]
+fn gelu<S: Simd>(s: S, x: S::F) -> S::F {
+    let one = s.splat_f(1.0);
+    // 1 + c x^2: no cube that could overflow where the value itself does not matter any more.
+    let inner = s.fma(s.mul(x, x), s.splat_f(GELU_CUBE), one);
+    s.mul(x, sigmoid(s, s.mul(s.mul(x, s.splat_f(GELU_SLOPE)), inner)))
+}
+
 /// One group of a norm: `out = (x - mean) / sqrt(var + eps) * weight + bias`.
 #[inline(always)]
 pub(crate) fn normalize_group<S: Simd>(
@@ -198,6 +223,20 @@ kernels! {
         map_lanes!(s, [gate, up] => out, s.mul(s.mul(gate, sigmoid(s, gate)), up))
     }
 
+    /// `out = gelu(gate) * up`
+    fn gelu_glu(s, gate: &'a [f32], up: &'a [f32], out: &'a mut [f32]) {
+        map_lanes!(s, [gate, up] => out, s.mul(gelu(s, gate), up))
+    }
+
+    /// `out = cap * tanh(x / cap)`
+    fn softcap(s, cap: f32, x: &'a [f32], out: &'a mut [f32]) { map_lanes!(s, [x] => out, soft_cap(s, x, cap)) }
+
+    /// `x = scale * x`
+    fn scale_in_place(s, scale: f32, x: &'a mut [f32]) {
+        let scale = s.splat_f(scale);
+        update_lanes!(s, v [] => x, s.mul(v, scale));
+    }
+
     /// `gate = silu(gate) * up`
     fn silu_glu_in_place(s, up: &'a [f32], gate: &'a mut [f32]) {
         update_lanes!(s, g [up] => gate, s.mul(s.mul(g, sigmoid(s, g)), up));
@@ -210,12 +249,7 @@ kernels! {
 
     /// `x = tanh(x)`
     fn tanh_in_place(s, x: &'a mut [f32]) {
-        let (zero, one, sign) = (s.splat_f(0.0), s.splat_f(1.0), s.splat(i32::MIN));
-        update_lanes!(s, v [] => x, {
-            let e = exp(s, s.mul(s.abs(v), s.splat_f(-2.0)));
-            let size = s.max(s.div(s.sub(one, e), s.add(one, e)), zero);
-            s.as_floats(s.or(s.bits(size), s.and(s.bits(v), sign)))
-        });
+        update_lanes!(s, v [] => x, tanh(s, v));
     }
 
     /// `x = max(x, 0)^2`

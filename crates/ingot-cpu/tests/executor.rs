@@ -3,7 +3,7 @@
 
 use ingot_cpu::{CpuExecutor, CpuOptions, Isa};
 use ingot_format::{DType, Tensor};
-use ingot_plan::ops::{Activation, Bonus, Gate, Pairing, Rotary, Wkv7};
+use ingot_plan::ops::{Activation, Bonus, Gate, Pairing, Rotary, Stack, Wkv7};
 use ingot_plan::{
     Executor, ExpertWeights, PAGE, Place, Plan, PlanBuilder, Precision, Projection, Reference, Sequence,
     StateDecl, Step, WeightId,
@@ -117,7 +117,8 @@ fn mixture(precision: Precision, dtype: DType) -> (Arc<Plan>, Vec<Tensor>) {
     let gate = m.weight_near(dtype, &[experts, f, c], 0.0, 0.4);
     let up = m.weight_near(dtype, &[experts, f, c], 0.0, 0.4);
     let down = m.weight_near(dtype, &[experts, c, f], 0.0, 0.4);
-    let h = m.plan.experts(x, logits, ExpertWeights { gate, up, down, chosen });
+    let [gate, up, down] = [gate, up, down].map(Stack::from);
+    let h = m.plan.experts(x, logits, ExpertWeights { gate, up, down, chosen, renormalise: true });
     let x = m.plan.add(x, h);
     finish(m, x, table)
 }

@@ -63,7 +63,8 @@ impl Model {
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<Self> {
         let setup = options.resolve()?;
-        let model = ingot_models::Model::load(file, setup.precision()).map_err(|e| bad_model(path, e))?;
+        let model = ingot_models::Model::load_for(file, setup.precision(), options.context)
+            .map_err(|e| bad_model(path, e))?;
         let tokenizer = Tokenizer::open(file).map_err(|e| bad_model(path, e))?;
         check_vocabulary(file, &tokenizer, &model.info).map_err(|e| bad_model(path, e))?;
 

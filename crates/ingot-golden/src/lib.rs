@@ -37,6 +37,8 @@ pub struct Golden {
     pub trace: Option<(Vec<usize>, Vec<f32>)>,
     /// llama.cpp's relative rms error on this file, where it was measured.
     pub peer_rel_rms: Option<f64>,
+    /// The context that it was computed for; if it does not say, that of prompt and continuation.
+    context: usize,
     /// The file's sliding window is to be ignored.
     full_attention: bool,
 }
@@ -70,11 +72,14 @@ impl Golden {
             part.as_array().into_iter().flatten().filter_map(Value::as_f64).collect()
         };
         let ids = |part: &Value| list(part).into_iter().map(|x| x as u32).collect();
+        let (prompt, greedy): (Vec<u32>, Vec<u32>) = (ids(&j["prompt"]), ids(&j["greedy"]));
+        let length = prompt.len() + greedy.len();
         Self {
+            context: j["context"].as_u64().map_or(length, |context| context as usize),
             model: fixtures().join(j["model"].as_str().expect("model")),
-            prompt: ids(&j["prompt"]),
+            prompt,
             logits: floats(&j["logits"]).expect("logits"),
-            greedy: ids(&j["greedy"]),
+            greedy,
             margins: list(&j["greedy_margin"]).into_iter().map(|x| x as f32).collect(),
             state: floats(&j["state"]),
             trace: floats(&j["trace"])
@@ -94,7 +99,7 @@ impl Golden {
         if let (true, ModelFile::Gguf(gguf)) = (self.full_attention, &file) {
             file = ModelFile::Gguf(without(gguf, "llama.attention.sliding_window"));
         }
-        Model::load(&file, precision).unwrap_or_else(|e| panic!("{}: {e}", self.name))
+        Model::load_for(&file, precision, Some(self.context)).unwrap_or_else(|e| panic!("{}: {e}", self.name))
     }
 }
 

@@ -41,7 +41,7 @@ impl OneOp {
     fn launch(&self, shape: Shape) -> (Launch, Buf) {
         let op = &self.plan.ops()[self.inputs.len()];
         let launch = match op {
-            Op::RmsNorm(op) => norm::rms_norm(&self.plan, shape, op),
+            Op::RmsNorm(op) => norm::rms_norm(&self.plan, shape, op, None),
             Op::LayerNorm(op) => norm::layer_norm(&self.plan, shape, op),
             Op::Add(op) => elementwise::add(&self.plan, shape, op),
             Op::Blend(op) => elementwise::blend(&self.plan, shape, op),

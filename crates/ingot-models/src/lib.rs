@@ -14,7 +14,7 @@ mod loader;
 mod rotary;
 mod source;
 
-pub use contents::{Contents, huggingface_name};
+pub use contents::{Contents, Rope, huggingface_name};
 pub use error::{Error, Result};
 pub use families::Family;
 pub use info::Info;
@@ -40,7 +40,14 @@ impl Model {
     ///
     /// `precision` is how quantized matrices see their inputs.
     pub fn load(file: &ModelFile, precision: Precision) -> Result<Self> {
+        Self::load_for(file, precision, None)
+    }
+
+    /// The same for a context of at most `context` tokens; without one for the longest that the
+    /// model was trained for. Some models turn queries and keys in another way if that is
+    /// longer than what they were first trained with.
+    pub fn load_for(file: &ModelFile, precision: Precision, context: Option<usize>) -> Result<Self> {
         let source = source::Source::new(file)?;
-        families::build(&source, precision)
+        families::build(&source, precision, context)
     }
 }

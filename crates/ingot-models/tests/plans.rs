@@ -25,6 +25,22 @@ fn rwkv7_snapshot() {
     assert_eq!(text, expected, "if the change is meant, replace the snapshot");
 }
 
+/// Four norms in a block, a window, rotation in halves, a scaled embedding.
+#[test]
+fn gemma3_snapshot() {
+    let text = plan("gemma3-k-q4_k");
+    let expected = include_str!("snapshots/gemma3-k-q4_k.plan");
+    assert_eq!(text, expected, "if the change is meant, replace the snapshot");
+}
+
+/// Rows of shared tensors in place of three and two.
+#[test]
+fn phi3_snapshot() {
+    let text = plan("phi3-k-q4_k");
+    let expected = include_str!("snapshots/phi3-k-q4_k.plan");
+    assert_eq!(text, expected, "if the change is meant, replace the snapshot");
+}
+
 #[test]
 fn every_plan_is_sound() {
     for golden in Golden::all() {

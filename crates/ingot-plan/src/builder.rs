@@ -4,7 +4,7 @@
 
 use crate::ops::{
     Activation, Add, Attention, Blend, Bonus, Embed, Experts, Gate, Glu, LayerNorm, Linear, Part, RmsNorm,
-    Rope, Rotary, RwkvKeys, Select, StoreKv, TokenShift, Wkv7,
+    Rope, Rotary, RwkvKeys, Select, Softcap, Stack, StoreKv, TokenShift, Wkv7,
 };
 use crate::plan::{BufferDecl, Plan, Rows, StateDecl, WeightDecl};
 use crate::{Buf, Op, Precision, StateId, WeightId};
@@ -50,16 +50,18 @@ impl From<(WeightId, WeightId, Activation)> for Projection {
 }
 
 /// The step-independent inputs of an [`Experts`] layer.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct ExpertWeights {
     /// `[E, F, C]`
-    pub gate: WeightId,
+    pub gate: Stack,
     /// `[E, F, C]`
-    pub up: WeightId,
+    pub up: Stack,
     /// `[E, C, F]`
-    pub down: WeightId,
+    pub down: Stack,
     /// Experts used by a row.
     pub chosen: usize,
+    /// Whether their weights are brought to a sum of 1.
+    pub renormalise: bool,
 }
 
 impl PlanBuilder {
@@ -109,9 +111,14 @@ impl PlanBuilder {
 
     /// The step's tokens as rows of `table` `[vocab, C]`: `[T, C]`.
     pub fn embed(&mut self, table: WeightId) -> Buf {
+        self.scaled_embed(table, 1.0)
+    }
+
+    /// The same with a factor on the values.
+    pub fn scaled_embed(&mut self, table: WeightId, scale: f32) -> Buf {
         let width = *self.plan.weight(table).shape.last().unwrap_or(&0);
         let out = self.buffer("embed", Rows::Tokens, width);
-        self.push(Embed { table, out });
+        self.push(Embed { table, scale, out });
         out
     }
 
@@ -193,11 +200,23 @@ impl PlanBuilder {
         scale: f32,
         window: Option<usize>,
     ) -> Buf {
+        self.capped_attention([q, k, v], heads, scale, None, window)
+    }
+
+    /// The same with scores that are softly kept below a cap.
+    pub fn capped_attention(
+        &mut self,
+        [q, k, v]: [Buf; 3],
+        heads: [usize; 2],
+        scale: f32,
+        cap: Option<f32>,
+        window: Option<usize>,
+    ) -> Buf {
         let cache = self.state(StateDecl::Kv { width: self.plan.buffer(k).width });
         self.push(StoreKv { k, v, cache });
         let out = self.like("attention", q);
         let [heads, kv_heads] = heads;
-        self.push(Attention { q, cache, heads, kv_heads, scale, window, out });
+        self.push(Attention { q, cache, heads, kv_heads, scale, cap, window, out });
         out
     }
 
@@ -205,8 +224,9 @@ impl PlanBuilder {
     pub fn experts(&mut self, x: Buf, router: Buf, w: ExpertWeights) -> Buf {
         let out = self.like("experts", x);
         let experts = self.plan.buffer(router).width;
-        let ExpertWeights { gate, up, down, chosen } = w;
-        self.push(Experts { x, router, gate, up, down, experts, chosen, inputs: self.precision, out });
+        let ExpertWeights { gate, up, down, chosen, renormalise } = w;
+        let inputs = self.precision;
+        self.push(Experts { x, router, gate, up, down, experts, chosen, renormalise, inputs, out });
         out
     }
 
@@ -242,6 +262,13 @@ impl PlanBuilder {
     pub fn bonus(&mut self, op: impl FnOnce(Buf) -> Bonus, like: Buf) -> Buf {
         let out = self.like("bonus", like);
         self.push(op(out));
+        out
+    }
+
+    /// `cap * tanh(x / cap)`.
+    pub fn softcap(&mut self, x: Buf, cap: f32) -> Buf {
+        let out = self.like("softcap", x);
+        self.push(Softcap { x, cap, out });
         out
     }
 

@@ -27,7 +27,7 @@ impl Plan {
             write!(f, "{} = ", join(uses.writes.iter().map(|&b| self.shown(b)).collect()))?;
         }
         let mut arguments = vec![join(uses.reads.iter().map(|b| format!("%{}", b.index())).collect())];
-        arguments.extend(uses.weights.iter().map(|&w| self.shown_weight(w)));
+        arguments.extend(self.shown_weights(&uses.weights));
         arguments.extend(uses.state.map(|s| format!("state {}", s.index())));
         arguments.retain(|a| !a.is_empty());
         write!(f, "{}({})", op.name(), arguments.join("; "))?;
@@ -44,6 +44,21 @@ impl Plan {
             Rows::Outputs => 'O',
         };
         format!("%{} [{rows}, {}]", buf.index(), decl.width)
+    }
+
+    /// Of many alike that follow each other, as experts' are, only the first.
+    fn shown_weights(&self, ids: &[WeightId]) -> Vec<String> {
+        let alike = |a: &WeightId, b: &WeightId| {
+            let (a, b) = (self.weight(*a), self.weight(*b));
+            (a.dtype, &a.shape) == (b.dtype, &b.shape)
+        };
+        let shown = |run: &[WeightId]| match run {
+            [first, others @ ..] if others.len() >= 8 => {
+                vec![format!("{} and {} like it", self.shown_weight(*first), others.len())]
+            }
+            few => few.iter().map(|&id| self.shown_weight(id)).collect(),
+        };
+        ids.chunk_by(alike).flat_map(shown).collect()
     }
 
     fn shown_weight(&self, id: WeightId) -> String {

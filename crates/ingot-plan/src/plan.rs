@@ -137,14 +137,18 @@ impl Plan {
     }
     /// The same step without its last product, for those who want what the head would have
     /// been given: `[O, hidden]` in place of the logits. `None` if it does not end with a
-    /// head.
+    /// head. A cap on the logits is part of it.
     pub fn without_head(&self) -> Option<Self> {
-        let Some((Op::Linear(head), ops)) = self.ops.split_last() else { return None };
-        let is_head = matches!(&head.parts[..], [part] if part.out == self.logits);
-        let is_last = self.logits.index() + 1 == self.buffers.len();
+        let (products, ops) = match self.ops.split_last()? {
+            (Op::Softcap(cap), ops) => (cap.x, ops),
+            _ => (self.logits, &self.ops[..]),
+        };
+        let (Op::Linear(head), ops) = ops.split_last()? else { return None };
+        let is_head = matches!(&head.parts[..], [part] if part.out == products);
+        let is_last = self.buffers.len() - products.index() == self.ops.len() - ops.len();
         let of_outputs = self.buffer(head.x).rows == Rows::Outputs;
         (is_head && is_last && of_outputs).then(|| Self {
-            buffers: self.buffers[..self.logits.index()].to_vec(),
+            buffers: self.buffers[..products.index()].to_vec(),
             weights: self.weights.clone(),
             states: self.states.clone(),
             ops: ops.to_vec(),

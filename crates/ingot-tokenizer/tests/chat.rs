@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use ingot_format::{Gguf, ModelFile};
-use ingot_tokenizer::{EncodeOptions, Message, Tokenizer};
+use ingot_format::gguf::{Array, Value as Meta};
+use ingot_format::{Gguf, GgufWriter, ModelFile};
+use ingot_tokenizer::{ChatTemplate, EncodeOptions, Message, Tokenizer};
 use serde_json::{Map, Value};
 
 fn path(relative: &str) -> PathBuf {
@@ -44,6 +45,83 @@ fn prompts_are_what_the_template_says() {
         );
         assert_eq!(tokenizer.decode_with(&ids, true), expected, "{model}");
     }
+}
+
+/// The forms of Gemma's and Phi-3's templates: roles that have to alternate, a system message that
+/// becomes part of the user's.
+#[test]
+fn roles_that_alternate() {
+    let gemma = ChatTemplate::new(
+        "{{ bos_token }}{%- if messages[0]['role'] == 'system' -%}\
+         {%- set first = messages[0]['content'] + '\n\n' -%}{%- set turns = messages[1:] -%}\
+         {%- else -%}{%- set first = '' -%}{%- set turns = messages -%}{%- endif -%}\
+         {%- for m in turns -%}\
+         {%- if (m['role'] == 'user') != (loop.index0 % 2 == 0) -%}{{ raise_exception('roles must alternate') }}{%- endif -%}\
+         {{ '<start_of_turn>' + ('model' if m['role'] == 'assistant' else m['role']) + '\n' + (first if loop.first else '') }}\
+         {%- if m['content'] is string -%}{{ m['content'] | trim }}{%- endif -%}{{ '<end_of_turn>\n' }}\
+         {%- endfor -%}{%- if add_generation_prompt -%}{{ '<start_of_turn>model\n' }}{%- endif -%}",
+        "<bos>",
+        "<eos>",
+    );
+    let [system, user, answer] = [("system", "Be brief."), ("user", " Hi "), ("assistant", "Hello.")]
+        .map(|(role, text)| Message::new(role, text));
+    let text = gemma.render(&[system, user.clone(), answer, user.clone()], true, &Map::new()).unwrap();
+    let expected = "<bos><start_of_turn>user\nBe brief.\n\nHi<end_of_turn>\n<start_of_turn>model\nHello.<end_of_turn>\n\
+                    <start_of_turn>user\nHi<end_of_turn>\n<start_of_turn>model\n";
+    assert_eq!(text, expected);
+    let error = gemma.render(&[user.clone(), user.clone()], true, &Map::new()).unwrap_err().to_string();
+    assert!(error.contains("roles must alternate"), "{error}");
+
+    let phi = ChatTemplate::new(
+        "{% for m in messages %}{{ '<|' + m['role'] + '|>\n' + m['content'] + '<|end|>\n' }}{% endfor %}\
+         {% if add_generation_prompt %}{{ '<|assistant|>\n' }}{% endif %}",
+        "<s>",
+        "<|endoftext|>",
+    );
+    let text = phi.render(&[user], true, &Map::new()).unwrap();
+    assert_eq!(text, "<|user|>\n Hi <|end|>\n<|assistant|>\n");
+}
+
+/// A vocabulary as Gemma's and Phi-3's files have it: no space before a text, bytes for characters
+/// without a token, and ends of turns that no key names.
+#[test]
+fn sentencepiece_without_a_leading_space() {
+    let tokens = [
+        "<unk>",
+        "<s>",
+        "</s>",
+        "<end_of_turn>",
+        "<|end|>",
+        "\u{2581}",
+        "a",
+        "b",
+        "\u{2581}a",
+        "<0xC3>",
+        "<0xA9>",
+    ];
+    let read = |prefix: Option<bool>| {
+        let mut writer = GgufWriter::new();
+        writer.set("tokenizer.ggml.model", Meta::from("llama"));
+        writer.set("tokenizer.ggml.tokens", Meta::Array(Array::from_strings(tokens)));
+        let scores = (0..tokens.len()).map(|i| -(i as f32));
+        writer.set("tokenizer.ggml.scores", Meta::Array(Array::from_f32s(scores)));
+        let types = [2, 3, 3, 3, 4, 1, 1, 1, 1, 6, 6];
+        writer.set("tokenizer.ggml.token_type", Meta::Array(Array::from_i32s(types)));
+        writer.set("tokenizer.ggml.eos_token_id", Meta::U32(2));
+        if let Some(prefix) = prefix {
+            writer.set("tokenizer.ggml.add_space_prefix", Meta::Bool(prefix));
+        }
+        let mut bytes = Vec::new();
+        writer.write(&mut bytes, |_, _| Ok(())).unwrap();
+        Tokenizer::from_gguf(&Gguf::from_bytes(bytes.into()).unwrap()).unwrap()
+    };
+    let encode = |t: &Tokenizer, text| t.encode(text, EncodeOptions { special: true, bos: false }).unwrap();
+    let gemma = read(Some(false));
+    assert_eq!(encode(&gemma, "a b a\u{e9}"), [6, 5, 7, 8, 9, 10]);
+    assert_eq!(gemma.decode_with(&[6, 5, 7, 8, 9, 10], true), "a b a\u{e9}");
+    assert_eq!(encode(&gemma, "a<end_of_turn>b"), [6, 3, 7]);
+    assert_eq!(gemma.end_of_generation(), [2, 3, 4]);
+    assert_eq!(encode(&read(None), "a"), [8]);
 }
 
 #[test]

@@ -29,7 +29,7 @@ fn quantized_files_run() {
     let folder = Folder::new("quantize");
     let out = folder.file("made.gguf");
     let original = logits(MODEL, &folder);
-    for (name, error) in [("q8_0", 0.02), ("q4_0", 0.2), ("iq4_nl", 0.2)] {
+    for (name, error) in [("q8_0", 0.04), ("q4_0", 0.2), ("iq4_nl", 0.2)] {
         let text = ingot(&["quantize", MODEL, name, "-o", &out]).ok();
         for word in ["blk.*.attn_q.weight", "rms error", &name.to_uppercase(), "made.gguf"] {
             assert!(text.contains(word), "{word:?} is not in {text}");

@@ -144,6 +144,8 @@ pub(crate) struct Block<'a, 'q> {
     pub(crate) head: Head<'a>,
     /// Factor on the scores.
     pub(crate) scale: f32,
+    /// What they are softly kept below.
+    pub(crate) cap: Option<f32>,
     /// Chunks of the context.
     pub(crate) chunks: Range<usize>,
     /// Memory to work in.
@@ -156,7 +158,7 @@ impl Kernel for Block<'_, '_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Self { queries, head, scale, chunks, scratch, states } = self;
+        let Self { queries, head, scale, cap, chunks, scratch, states } = self;
         let (size, len) = (head.size, state_lines(head.size));
         let mut parts = scratch.parts(size, queries.len());
         let scaled = values_mut::<f32>(parts.queries).chunks_exact_mut(size);
@@ -168,7 +170,7 @@ impl Kernel for Block<'_, '_> {
             parts.states.fill(Line::ZERO);
             let mut largest = [f32::NEG_INFINITY; QUERIES];
             for page in chunk * CHUNK..(chunk + 1) * CHUNK {
-                meet(s, queries, head, page, &mut parts, &mut largest);
+                meet(s, (queries, head, cap), page, &mut parts, &mut largest);
             }
             let new = parts.states.chunks_exact_mut(len).zip(largest);
             for (all, (new, largest)) in states.chunks_exact_mut(len).zip(new) {
@@ -183,8 +185,7 @@ impl Kernel for Block<'_, '_> {
 #[inline(always)]
 fn meet<S: Simd>(
     s: S,
-    queries: &[Query<'_>],
-    head: Head<'_>,
+    (queries, head, cap): (&[Query<'_>], Head<'_>, Option<f32>),
     page: usize,
     parts: &mut Parts<'_>,
     largest: &mut [f32; QUERIES],
@@ -227,6 +228,9 @@ fn meet<S: Simd>(
     for i in rows.clone() {
         let (weights, state) = (&mut weights[i * STRIPS..], &mut states[i * len..][..len]);
         let weights = weights.first_chunk_mut().expect("a page of scores");
+        if let Some(cap) = cap {
+            softmax::cap(s, weights, cap);
+        }
         weigh(s, weights, queries[i].part(page), &mut largest[i], state);
     }
 

@@ -8,7 +8,7 @@
 use super::lines::Line;
 use super::storage::STRIPS;
 use crate::simd::{LANES, Simd};
-use crate::vector::exp;
+use crate::vector::{exp, soft_cap};
 use std::ops::Range;
 
 /// The state of a query that has seen nothing.
@@ -16,6 +16,14 @@ use std::ops::Range;
 pub(super) fn clear(state: &mut [Line]) {
     state.fill(Line::ZERO);
     state[0].0[0] = f32::NEG_INFINITY;
+}
+
+/// Keeps a page's scores softly below a cap.
+#[inline(always)]
+pub(super) fn cap<S: Simd>(s: S, scores: &mut [Line; STRIPS], cap: f32) {
+    for line in scores {
+        s.store_f(soft_cap(s, s.load_f(&line.0), cap), &mut line.0);
+    }
 }
 
 /// Turns a page's scores into weights, of which those of `part` count, relative

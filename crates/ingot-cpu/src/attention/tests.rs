@@ -104,7 +104,15 @@ impl Context {
             for (chunks, states) in pieces.into_iter().zip(states.chunks_mut(queries.len() * len)) {
                 let (pages, table, dtype) = (&self.pages, self.table.as_slice(), self.dtype);
                 let head = Head { pages, table, dtype, at: 0, size: self.size };
-                self.isa.run(Block { queries, head, scale, chunks, scratch: &mut scratch, states });
+                self.isa.run(Block {
+                    queries,
+                    head,
+                    scale,
+                    cap: None,
+                    chunks,
+                    scratch: &mut scratch,
+                    states,
+                });
             }
             for i in 0..queries.len() {
                 let mut result = vec![0.0; self.size];

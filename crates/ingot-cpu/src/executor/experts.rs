@@ -7,8 +7,9 @@ use crate::linear::{Input, PAIR};
 use crate::q8::Q8;
 use crate::shared::Out;
 use crate::vector;
-use ingot_plan::ops::{Experts, choose};
-use ingot_plan::{Precision, WeightId};
+use ingot_format::Tensor;
+use ingot_plan::Precision;
+use ingot_plan::ops::{Experts, Stack, choose};
 
 /// Memory kept from op to op.
 #[derive(Default)]
@@ -25,18 +26,24 @@ pub(super) struct Scratch {
     rounded: Vec<Q8>,
 }
 
-/// A tensor `[E, R, C]` times each segment's rows of `x` with the segment's expert.
+/// `[R, C]` of the matrices of a tensor.
+fn matrix_shape(tensor: &Tensor) -> (usize, usize) {
+    let [.., rows, cols] = tensor.shape()[..] else { unreachable!("checked when it was planned") };
+    (rows, cols)
+}
+
+/// Each segment's rows of `x` times the matrix `[R, C]` of the segment's expert.
 fn products(
     machine: &Machine,
     weights: &Weights,
-    id: WeightId,
+    stack: &Stack,
     segments: &[(usize, usize, usize)],
     (x, rounded): (&[f32], &[Q8]),
     inputs: Precision,
     out: &mut [f32],
 ) {
-    let tensor = weights.tensor(id);
-    let (rows, cols) = (tensor.shape()[1], tensor.cols());
+    let tensor = weights.tensor(stack.ids()[0]); // the others are like it
+    let (rows, cols) = matrix_shape(tensor);
     let (pairs, groups) = (rows.div_ceil(PAIR), cols / 32);
     let total = segments.last().map_or(0, |s| s.2);
     let out_all = Out::new(&mut out[..total * rows], rows);
@@ -50,9 +57,10 @@ fn products(
             } else {
                 Input::Floats(&x[first * cols..end * cols])
             };
+            let (id, nth) = stack.matrix(expert);
             // SAFETY: every pair of tiles of every segment is one item, in one range only.
             unsafe {
-                weights.matrix(id, expert).multiply(
+                weights.matrix(id, nth).multiply(
                     machine.isa,
                     rows_of_it,
                     x,
@@ -66,14 +74,14 @@ fn products(
 impl CpuExecutor {
     pub(super) fn experts(&mut self, op: &Experts) {
         let (machine, weights) = (&self.machine, &self.weights);
-        let [gate, up, down] = [op.gate, op.up, op.down].map(|id| weights.tensor(id));
-        let (c, f) = (self.workspace.width(op.x), gate.shape()[1]);
+        let [gate, up, down] = [&op.gate, &op.up, &op.down].map(|stack| weights.tensor(stack.ids()[0]));
+        let (c, f) = (self.workspace.width(op.x), matrix_shape(gate).0);
         let scratch = &mut self.experts;
         let rows = self.workspace.rows(op.x);
 
         scratch.choices.clear();
         for t in 0..rows {
-            let chosen = choose(self.workspace.row(op.router, t), op.chosen);
+            let chosen = choose(self.workspace.row(op.router, t), op.chosen, op.renormalise);
             scratch.choices.extend(chosen.into_iter().map(|(e, g)| (e, t, g)));
         }
         scratch.choices.sort_unstable_by_key(|&(e, t, _)| (e, t));
@@ -95,8 +103,8 @@ impl CpuExecutor {
         let segments = &scratch.segments;
         let any_q8 = [gate, up].iter().any(|t| takes_q8(t, op.inputs));
         let rounded = if any_q8 { round(machine, &scratch.x, &mut scratch.rounded) } else { &[] };
-        products(machine, weights, op.gate, segments, (&scratch.x, rounded), op.inputs, &mut scratch.gate);
-        products(machine, weights, op.up, segments, (&scratch.x, rounded), op.inputs, &mut scratch.up);
+        products(machine, weights, &op.gate, segments, (&scratch.x, rounded), op.inputs, &mut scratch.gate);
+        products(machine, weights, &op.up, segments, (&scratch.x, rounded), op.inputs, &mut scratch.up);
 
         let hidden = Out::new(&mut scratch.gate[..choices.len() * f], f);
         machine.split(choices.len(), f, |range| {
@@ -109,7 +117,7 @@ impl CpuExecutor {
         let hidden = &scratch.gate[..choices.len() * f];
         let any_q8 = takes_q8(down, op.inputs);
         let rounded = if any_q8 { round(machine, hidden, &mut scratch.rounded) } else { &[] };
-        products(machine, weights, op.down, segments, (hidden, rounded), op.inputs, &mut scratch.down);
+        products(machine, weights, &op.down, segments, (hidden, rounded), op.inputs, &mut scratch.down);
 
         // In the order of experts, whoever else chose them.
         self.workspace.write([op.out], |_, [out]| {

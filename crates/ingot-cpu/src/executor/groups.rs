@@ -17,6 +17,7 @@ pub(super) fn row_output(op: &Op) -> Option<Buf> {
         Op::RmsNorm(op) => Some(op.out),
         Op::Rope(op) => Some(op.out),
         Op::Select(op) => Some(op.out),
+        Op::Softcap(op) => Some(op.out),
         Op::Attention(_) | Op::Blend(_) | Op::Bonus(_) | Op::Experts(_) | Op::Linear(_) => None,
         Op::RwkvKeys(_) | Op::StoreKv(_) | Op::TokenShift(_) | Op::Wkv7(_) => None,
     }

@@ -25,7 +25,7 @@ use cache::Pages;
 use chains::{Work, chains};
 use groups::groups;
 use ingot_format::{DType, Tensor};
-use ingot_plan::ops::Activation;
+use ingot_plan::ops::{Activation, Stack};
 use ingot_plan::{ExecError, Executor, Op, Place, Plan, Precision, Step, WeightId};
 use std::ops::Range;
 use std::sync::Arc;
@@ -114,7 +114,8 @@ impl Weights {
             match op {
                 Op::Linear(op) => op.parts.iter().for_each(|p| multiplied[p.weight.index()] = true),
                 Op::Experts(op) => {
-                    [op.gate, op.up, op.down].iter().for_each(|w| multiplied[w.index()] = true)
+                    let ids = [&op.gate, &op.up, &op.down].into_iter().flat_map(Stack::ids);
+                    ids.for_each(|w| multiplied[w.index()] = true)
                 }
                 _ => {}
             }
@@ -262,7 +263,8 @@ impl CpuExecutor {
             | Op::LayerNorm(_)
             | Op::RmsNorm(_)
             | Op::Rope(_)
-            | Op::Select(_) => self.row_ops(ops, step),
+            | Op::Select(_)
+            | Op::Softcap(_) => self.row_ops(ops, step),
         }
     }
 

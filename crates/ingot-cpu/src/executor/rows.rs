@@ -33,8 +33,12 @@ impl RowOps<'_> {
             Op::Embed(op) => {
                 let (table, id) = (self.weights.tensor(op.table), op.table.index());
                 self.weights.matrices.dequantize_row(id, table, self.step.tokens[t] as usize, out);
+                if op.scale != 1.0 {
+                    vector::scale_in_place(isa, op.scale, out);
+                }
             }
             Op::Glu(op) => match op.f {
+                Gate::Gelu => vector::gelu_glu(isa, row(op.gate), row(op.up), out),
                 Gate::Silu => vector::silu_glu(isa, row(op.gate), row(op.up), out),
             },
             Op::LayerNorm(op) => {
@@ -45,6 +49,7 @@ impl RowOps<'_> {
             Op::Rope(op) => self.rope(op, t, row(op.x), out),
             // SAFETY: by the caller's promise; the group only writes output rows.
             Op::Select(op) => out.copy_from_slice(unsafe { w.row(op.x, self.step.outputs[t] as usize) }),
+            Op::Softcap(op) => vector::softcap(isa, op.cap, row(op.x), out),
             other => unreachable!("{other:?} does not work row by row"),
         }
     }

@@ -36,6 +36,8 @@ pub(super) fn cases() -> Vec<Case> {
         16,
         false,
     ));
+    all.push(capped(heads));
+    all.push(capped(Heads { q: 2, kv: 1, size: 256 }));
     all.push(peaked(heads));
     all.push(block());
     all
@@ -56,6 +58,20 @@ fn attention(heads: Heads, window: Option<usize>, schedule: Schedule) -> Case {
     })
     .limits(LIMITS)
     .schedule(schedule)
+}
+
+/// Scores far beyond their cap, and within it.
+fn capped(heads: Heads) -> Case {
+    let Heads { q, kv, size } = heads;
+    Case::new(format!("attention/capped scores, heads of {size}"), move |m| {
+        let queries = m.input(q * size, Inputs::Around(0.0, 3.0));
+        let [keys, values] = [(); 2].map(|()| m.input(kv * size, Inputs::Around(0.0, 1.0)));
+        let scale = 1.0 / (size as f32).sqrt();
+        let y = m.plan.capped_attention([queries, keys, values], [q, kv], scale, Some(2.0), Some(100));
+        m.plan.select(y)
+    })
+    .limits(LIMITS)
+    .schedule(Schedule::CONTEXTS)
 }
 
 fn turned(name: &str, heads: Heads, pairing: Pairing, pairs: usize, norms: bool) -> Case {

@@ -166,14 +166,14 @@ fn summed(dtype: DType) -> Vec<Case> {
 }
 
 fn ffn(dtype: DType) -> Vec<Case> {
-    let gated = move || {
-        Case::new(format!("linear/rms_norm, gate and up, glu, down, add, {dtype}"), move |m| {
+    let gated = move |f_gate: Gate| {
+        Case::new(format!("linear/rms_norm, gate and up, {f_gate:?} glu, down, add, {dtype}"), move |m| {
             let (c, f) = (256, 512);
             let (x, norm) = (m.input(c, Inputs::Hard), m.vector(c));
             let h = m.plan.rms_norm(x, norm, 1e-6);
             let parts = [m.matrix(dtype, &[f, c]), m.matrix(dtype, &[f, c])].map(Projection::from);
             let [gate, up] = m.plan.linears(h, parts);
-            let h = m.plan.glu(gate, up, Gate::Silu);
+            let h = m.plan.glu(gate, up, f_gate);
             let down = m.matrix(dtype, &[c, f]);
             let y = m.plan.linear(h, down);
             let y = m.plan.add(x, y);
@@ -193,7 +193,10 @@ fn ffn(dtype: DType) -> Vec<Case> {
         })
         .limits(CHAIN)
     };
-    [both(dtype, ROUNDED, gated), both(dtype, ROUNDED, squared)].into_iter().flatten().collect()
+    // The gate's function is no matter of the weights' type: two types are enough for the other one.
+    let gelu = matches!(dtype, DType::F16 | DType::Q4_K).then(|| both(dtype, ROUNDED, || gated(Gate::Gelu)));
+    let [silu, squared] = [both(dtype, ROUNDED, || gated(Gate::Silu)), both(dtype, ROUNDED, squared)];
+    silu.into_iter().chain(gelu.into_iter().flatten()).chain(squared).collect()
 }
 
 /// Sizes next to those that kernels are made for.

@@ -20,6 +20,17 @@ pub(super) fn cases() -> Vec<Case> {
         });
         all.push(case.limits([0.0; 3]));
     }
+    let scaled = Case::new("rows/embed, scaled", |m| {
+        let values = m.values(19 * 64, 0.0, 1.0);
+        let table = m.weight(DType::Q8_0, &[19, 64], &values);
+        let x = m.plan.scaled_embed(table, 33.941);
+        // A norm of scaled values is not one of the values themselves: eps counts less.
+        let affine = (m.vector(64), m.bias(64));
+        let h = m.plan.layer_norm(x, affine, 0.1);
+        let h = m.plan.add(x, h);
+        m.plan.select(h)
+    });
+    all.push(scaled.limits([1e-5; 3]));
     for width in [16, 37, 300, 2048, 8200] {
         let rms = Case::new(format!("rows/rms_norm of {width}"), move |m| {
             let (x, weight) = (m.input(width, Inputs::Hard), m.vector(width));
@@ -43,6 +54,16 @@ pub(super) fn cases() -> Vec<Case> {
         })
         .limits([1e-5; 3]),
     );
+    for width in [48, 1100] {
+        let post = Case::new(format!("rows/rms_norm of {width}, added"), move |m| {
+            let (x, y) = (m.input(width, Inputs::Hard), m.input(width, Inputs::Around(0.0, 1.0)));
+            let weight = m.vector(width);
+            let h = m.plan.rms_norm(x, weight, 1e-5);
+            let y = m.plan.add(y, h);
+            m.plan.select(y)
+        });
+        all.push(post.limits([1e-5; 3]));
+    }
     for (groups, size) in [(5, 8), (3, 64), (7, 100)] {
         let rms = Case::new(format!("rows/rms_norm of {groups} heads of {size}"), move |m| {
             let (x, weight) = (m.input(groups * size, Inputs::Hard), m.vector(size));
@@ -64,9 +85,17 @@ pub(super) fn cases() -> Vec<Case> {
             let x = m.plan.add(a, b);
             m.plan.select(x)
         });
-        let glu = Case::new(format!("rows/glu of {width}"), move |m| {
-            let (gate, up) = (m.input(width, Inputs::Hard), m.input(width, Inputs::Around(0.0, 1.0)));
-            let x = m.plan.glu(gate, up, Gate::Silu);
+        for (name, f) in [("silu", Gate::Silu), ("gelu", Gate::Gelu)] {
+            let glu = Case::new(format!("rows/{name} glu of {width}"), move |m| {
+                let (gate, up) = (m.input(width, Inputs::Hard), m.input(width, Inputs::Around(0.0, 1.0)));
+                let x = m.plan.glu(gate, up, f);
+                m.plan.select(x)
+            });
+            all.push(glu.limits(FEW));
+        }
+        let softcap = Case::new(format!("rows/softcap of {width}"), move |m| {
+            let x = m.input(width, Inputs::Around(0.0, 30.0));
+            let x = m.plan.softcap(x, 30.0);
             m.plan.select(x)
         });
         let blend = Case::new(format!("rows/blend of {width}"), move |m| {
@@ -75,7 +104,7 @@ pub(super) fn cases() -> Vec<Case> {
             let x = m.plan.blend(from, to, by);
             m.plan.select(x)
         });
-        all.extend([add.limits(FEW), glu.limits(FEW), blend.limits(FEW)]);
+        all.extend([add.limits(FEW), softcap.limits(FEW), blend.limits(FEW)]);
     }
     for width in [16, 1000] {
         let case = Case::new(format!("rows/select of {width}"), move |m| {

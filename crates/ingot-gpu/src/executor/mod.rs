@@ -248,7 +248,7 @@ impl<D: Device> Gpu for GpuExecutor<D> {
                 _ => None,
             });
             let weights = of(|a| a == Access::Read).filter_map(|what| match what {
-                What::Weight(id) => Some(self.plan.weight(id).bytes),
+                What::Weight(id) => Some(self.memory.weights.place(id).bytes),
                 _ => None,
             });
             Described {

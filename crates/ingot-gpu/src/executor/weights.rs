@@ -1,10 +1,12 @@
 //! The plan's weights on the device.
 //!
 //! Matrices stay as they lie in the file: in the mapping itself where the device
-//! shares the host's memory, else copied. Vectors are kept in f32.
+//! shares the host's memory, else copied. Vectors are kept in f32. Matrices of experts that are
+//! tensors of their own are copied to follow each other, as kernels expect it.
 
 use crate::device::{Device, DeviceError};
 use ingot_format::{Bytes, Tensor};
+use ingot_plan::ops::Stack;
 use ingot_plan::{Op, Plan, WeightId};
 use std::collections::BTreeSet;
 
@@ -37,7 +39,9 @@ impl<D: Device> Weights<D> {
     ) -> Result<Self, DeviceError> {
         let matrices = matrices(plan);
         let mut weights = Self { buffers: Vec::new(), places: Vec::new() };
-        let adopted = weights.adopt(device, tensors, &matrices)?;
+        let units = units(plan);
+        let alone = units.iter().filter(|unit| unit.len() == 1).map(|unit| unit[0]);
+        let adopted = weights.adopt(device, tensors, alone.filter(|i| matrices.contains(i)))?;
         let sizes: Vec<usize> = tensors
             .iter()
             .enumerate()
@@ -47,23 +51,26 @@ impl<D: Device> Weights<D> {
         let total: usize = (0..tensors.len()).filter(copied).map(|i| sizes[i]).sum();
         let mut done = 0;
         let mut places = adopted;
-        let mut pending: Vec<usize> = (0..tensors.len()).filter(|i| places[*i].is_none()).collect();
+        let mut pending: Vec<_> = units.into_iter().filter(|unit| places[unit[0]].is_none()).collect();
         while !pending.is_empty() {
             let mut bytes = 0;
-            let batch: Vec<usize> = pending
-                .iter()
-                .take_while(|&&i| {
-                    let fits = bytes == 0 || bytes + sizes[i] <= CHUNK;
-                    if fits {
-                        let at = bytes;
-                        places[i] = Some(Place { buffer: weights.buffers.len(), at, bytes: sizes[i] });
-                        bytes = (at + sizes[i]).next_multiple_of(ALIGN);
+            let fitting = pending.iter().take_while(|unit| {
+                let size: usize = unit.iter().map(|&i| sizes[i]).sum();
+                let fits = bytes == 0 || bytes + size <= CHUNK;
+                if fits {
+                    let (mut at, buffer) = (bytes, weights.buffers.len());
+                    for &i in *unit {
+                        places[i] = Some(Place { buffer, at, bytes: sizes[i] });
+                        at += sizes[i];
                     }
-                    fits
-                })
-                .copied()
-                .collect();
-            pending.drain(..batch.len());
+                    // The first stands for all of them.
+                    places[unit[0]] = Some(Place { buffer, at: bytes, bytes: size });
+                    bytes = at.next_multiple_of(ALIGN);
+                }
+                fits
+            });
+            let batch = fitting.count();
+            let batch: Vec<usize> = pending.drain(..batch).flatten().collect();
             let buffer = device.alloc(bytes.max(1))?;
             for i in batch {
                 let at = places[i].expect("just placed").at;
@@ -85,14 +92,14 @@ impl<D: Device> Weights<D> {
         &mut self,
         device: &D,
         tensors: &[Tensor],
-        matrices: &BTreeSet<usize>,
+        matrices: impl Iterator<Item = usize>,
     ) -> Result<Vec<Option<Place>>, DeviceError> {
         let mut places = vec![None; tensors.len()];
         if !device.info().shares_memory {
             return Ok(places);
         }
         let mut files: Vec<(*const u8, Option<usize>)> = Vec::new();
-        for &i in matrices {
+        for i in matrices {
             let (whole, at): (Bytes, usize) = tensors[i].data().whole();
             // A device takes over whole pages, so they have to be the file's alone.
             if !whole.is_mapped() || !at.is_multiple_of(LEAST_ALIGN) {
@@ -130,11 +137,28 @@ fn matrices(plan: &Plan) -> BTreeSet<usize> {
         match op {
             Op::Embed(op) => vec![op.table],
             Op::Linear(op) => op.parts.iter().map(|p| p.weight).collect(),
-            Op::Experts(op) => vec![op.gate, op.up, op.down],
+            Op::Experts(op) => {
+                [&op.gate, &op.up, &op.down].into_iter().flat_map(Stack::ids).copied().collect()
+            }
             _ => Vec::new(),
         }
     };
     plan.ops().iter().flat_map(of).map(|id| id.index()).collect()
+}
+
+/// All weights in sets that lie together, each in its order: those of a stack, every other alone.
+fn units(plan: &Plan) -> Vec<Vec<usize>> {
+    let stacks = plan.ops().iter().flat_map(|op| match op {
+        Op::Experts(op) => vec![&op.gate, &op.up, &op.down],
+        _ => Vec::new(),
+    });
+    let indices = |stack: &Stack| stack.ids().iter().map(|id| id.index()).collect::<Vec<_>>();
+    let mut units: Vec<Vec<usize>> = stacks.map(indices).collect();
+    let mut taken = vec![false; plan.weights().len()];
+    units.iter().flatten().for_each(|&i| taken[i] = true);
+    units.extend((0..taken.len()).filter(|&i| !taken[i]).map(|i| vec![i]));
+    units.sort();
+    units
 }
 
 fn floats(tensor: &Tensor) -> Vec<u8> {

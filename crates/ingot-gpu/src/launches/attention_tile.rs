@@ -62,7 +62,8 @@ pub fn attention_tile(plan: &Plan, shape: &Shape, target: &Target, op: &Attentio
         .uint("HEADS", op.heads)
         .uint("KV_HEADS", op.kv_heads)
         .uint("WINDOW", window)
-        .float("SCALE", op.scale);
+        .float("SCALE", op.scale)
+        .float("CAP", op.cap.unwrap_or(0.0));
     // A sequence's last tile may have a single row: so many are enough for all.
     let most = (shape.rows + shape.sequences * (tiles.queries - 1)) / tiles.queries;
     Launch {

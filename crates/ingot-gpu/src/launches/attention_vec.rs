@@ -53,7 +53,8 @@ pub fn attention_vec(
             .float("SCALE", op.scale)
             .uint("WINDOW", window)
             .uint("ONE_CHUNK", usize::from(chunks == 1))
-            .uint("LANES", (n / 8).next_power_of_two()),
+            .uint("LANES", (n / 8).next_power_of_two())
+            .float("CAP", op.cap.unwrap_or(0.0)),
         operands: vec![
             Operand::read(op.q.into()),
             Operand::read(op.cache.into()),

@@ -3,23 +3,25 @@
 use super::block_types::{UnsupportedType, block};
 use super::{Norm, Shape};
 use crate::launch::{Kernel, Launch, Operand, What};
-use ingot_plan::{Buf, Plan, WeightId};
+use ingot_plan::ops::Embed;
+use ingot_plan::{Buf, Plan};
 
 /// Threads of a row.
 const SIMDGROUPS: u32 = 8;
 
-/// The launch; `norm` is a layer norm of what is looked up.
+/// The launch; `norm` is a layer norm of what is looked up, written to `out`.
 ///
 /// # Panics
-/// If `norm` is another norm: no model has one there.
+/// If `norm` is another norm, or of scaled values: no model has one there.
 pub fn embed(
     plan: &Plan,
     shape: &Shape,
-    table: WeightId,
+    op: &Embed,
     norm: Option<Norm>,
     out: Buf,
 ) -> Result<Launch, UnsupportedType> {
-    let decl = plan.weight(table);
+    assert!(norm.is_none() || op.scale == 1.0, "embed: a norm of scaled values");
+    let decl = plan.weight(op.table);
     let (weight, bias, eps) = match norm {
         None => (Operand::absent(), Operand::absent(), 0.0),
         Some(Norm::Layer { weight, bias, eps }) => {
@@ -32,9 +34,10 @@ pub fn embed(
         .option("LAYER_NORM", norm.is_some())
         .option("SIMDGROUPS", SIMDGROUPS)
         .uint("COLS", decl.shape[1])
-        .float("EPS", eps);
+        .float("EPS", eps)
+        .float("SCALE", op.scale);
     let operands = vec![
-        Operand::read(table.into()),
+        Operand::read(op.table.into()),
         weight,
         bias,
         Operand::write(out.into()),

@@ -12,7 +12,7 @@ use ingot_plan::ops::Experts;
 /// Bytes of the two pieces of scratch memory that [`experts`] needs for `rows` rows:
 /// the choice, and the hidden values of the chosen experts.
 pub fn experts_scratch(plan: &Plan, op: &Experts, rows: usize) -> [usize; 2] {
-    let hidden = plan.weight(op.up).shape[1];
+    let hidden = Matrix::of(plan, op.up.ids()[0]).rows;
     [8 * rows * op.chosen, 4 * rows * op.chosen * hidden]
 }
 
@@ -27,9 +27,14 @@ pub fn experts(
     scratch: [u32; 2],
 ) -> Result<Vec<Launch>, UnsupportedType> {
     let [choice, hidden] = scratch.map(What::Scratch);
-    let [gate, up, down] = [op.gate, op.up, op.down].map(|id| Matrix::of(plan, id));
+    // A stack's tensors lie together, so the first stands for all.
+    let ids = [&op.gate, &op.up, &op.down].map(|stack| stack.ids()[0]);
+    let [gate, up, down] = ids.map(|id| Matrix::of(plan, id));
     let choose = Launch {
-        kernel: Kernel::new("expert_choose").uint("EXPERTS", op.experts).uint("CHOSEN", op.chosen),
+        kernel: Kernel::new("expert_choose")
+            .uint("EXPERTS", op.experts)
+            .uint("CHOSEN", op.chosen)
+            .uint("RENORMALISE", usize::from(op.renormalise)),
         operands: vec![Operand::read(op.router.into()), Operand::write(choice)],
         grid: [rows as u32, 1, 1],
         threads: 32,
@@ -52,8 +57,8 @@ pub fn experts(
     let up_launch = Launch {
         kernel: typed(typed(kernel_up, 0, gate)?, 1, up)?,
         operands: vec![
-            Operand::read(op.gate.into()),
-            Operand::read(op.up.into()),
+            Operand::read(ids[0].into()),
+            Operand::read(ids[1].into()),
             Operand::read(op.x.into()),
             Operand::read(choice),
             Operand::write(hidden),
@@ -70,7 +75,7 @@ pub fn experts(
     let down_launch = Launch {
         kernel: typed(kernel_down.uint("WIDTH", down.rows).uint("HIDDEN", down.cols), 0, down)?,
         operands: vec![
-            Operand::read(op.down.into()),
+            Operand::read(ids[2].into()),
             Operand::read(hidden),
             Operand::read(choice),
             residual.map_or_else(Operand::absent, Operand::read),

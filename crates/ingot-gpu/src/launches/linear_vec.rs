@@ -105,7 +105,7 @@ pub fn linear_vec_with(
         .kernel("linear_vec")
         .option("PARTS", launched as i64)
         .option("NORM", norm_option(l.norm.as_ref()))
-        .option("GLU", glu)
+        .option("GLU", glu_option(l.glu))
         .option("RESIDUAL", l.residual.is_some())
         .option("SELECT", l.select)
         .option("SKIP_ZEROS", l.skip_zeros)
@@ -318,6 +318,15 @@ impl Geometry {
 fn piece(cols: usize) -> usize {
     let pieces = cols.div_ceil(PIECE).max(1);
     cols.div_ceil(pieces).next_multiple_of(1024).max(1024)
+}
+
+/// Which gate, as the kernels number them.
+pub(super) fn glu_option(gate: Option<Gate>) -> i64 {
+    match gate {
+        None => 0,
+        Some(Gate::Silu) => 1,
+        Some(Gate::Gelu) => 2,
+    }
 }
 
 fn norm_option(norm: Option<&Norm>) -> i64 {

@@ -2,21 +2,32 @@
 
 use super::Shape;
 use crate::launch::{Kernel, Launch, Operand, What};
-use ingot_plan::ops::{LayerNorm, RmsNorm};
+use ingot_plan::ops::{Add, LayerNorm, RmsNorm};
 use ingot_plan::{Buf, Plan, Rows, WeightId};
 
-/// The launch of an [`RmsNorm`].
-pub fn rms_norm(plan: &Plan, shape: Shape, op: &RmsNorm) -> Launch {
+/// The launch of an [`RmsNorm`], and of what adds its result to something.
+pub fn rms_norm(plan: &Plan, shape: Shape, op: &RmsNorm, add: Option<&Add>) -> Launch {
     let n = plan.weight(op.weight).shape[0];
     let groups = plan.buffer(op.x).width / n;
-    Norm { kind: 0, n, groups, eps: op.eps, weight: op.weight, bias: None }.launch(plan, shape, op.x, op.out)
+    let residual = add.map(|add| if add.a == op.out { add.b } else { add.a });
+    let out = add.map_or(op.out, |add| add.out);
+    Norm { kind: 0, n, groups, eps: op.eps, weight: op.weight, bias: None, residual }
+        .launch(plan, shape, op.x, out)
 }
 
 /// The launch of a [`LayerNorm`].
 pub fn layer_norm(plan: &Plan, shape: Shape, op: &LayerNorm) -> Launch {
     let n = plan.buffer(op.x).width / op.groups;
-    Norm { kind: 1, n, groups: op.groups, eps: op.eps, weight: op.weight, bias: Some(op.bias) }
-        .launch(plan, shape, op.x, op.out)
+    Norm {
+        kind: 1,
+        n,
+        groups: op.groups,
+        eps: op.eps,
+        weight: op.weight,
+        bias: Some(op.bias),
+        residual: None,
+    }
+    .launch(plan, shape, op.x, op.out)
 }
 
 struct Norm {
@@ -26,6 +37,7 @@ struct Norm {
     eps: f32,
     weight: WeightId,
     bias: Option<WeightId>,
+    residual: Option<Buf>,
 }
 
 impl Norm {
@@ -42,6 +54,7 @@ impl Norm {
             kernel: Kernel::new("norm")
                 .option("KIND", self.kind)
                 .option("WIDE", i64::from(wide))
+                .option("RESIDUAL", self.residual.is_some())
                 .uint("N", self.n)
                 .uint("GROUPS", self.groups)
                 .float("EPS", self.eps)
@@ -53,6 +66,7 @@ impl Norm {
                 self.bias.map_or_else(Operand::absent, |bias| Operand::read(bias.into())),
                 Operand::read(What::Step),
                 Operand::write(out.into()),
+                self.residual.map_or_else(Operand::absent, |buf| Operand::read(buf.into())),
             ],
             grid: [grid as u32, 1, 1],
             threads: 32 * simdgroups as u32,

@@ -1,6 +1,7 @@
 //! Rows of activations as matrix units want them, with the norm or the gate that
 //! comes before.
 
+use super::linear_vec::glu_option;
 use super::{Norm, Shape, Target};
 use crate::launch::{Kernel, Launch, Operand, What};
 use ingot_plan::ops::Gate;
@@ -51,9 +52,13 @@ pub fn pack(
 ) -> Launch {
     let (xs, outs) = match input {
         Input::Rows(xs) => (xs.clone(), xs.len()),
-        Input::Glu { gate, up, f: Gate::Silu } => (vec![*gate, *up], 1),
+        Input::Glu { gate, up, .. } => (vec![*gate, *up], 1),
     };
     assert!((1..=MOST_INPUTS).contains(&outs) && outs == to.len(), "pack: {input:?} to {to:?}");
+    let gate = match input {
+        Input::Rows(_) => None,
+        Input::Glu { f, .. } => Some(*f),
+    };
     let unused = Operand::absent();
     let (kind, weight, bias, eps) = match norm {
         None => (0, None, None, 0.0),
@@ -63,7 +68,7 @@ pub fn pack(
     let threads = width.div_ceil(4).next_multiple_of(32).min(THREADS);
     let kernel = Kernel::new("pack")
         .option("NORM", kind)
-        .option("GLU", matches!(input, Input::Glu { .. }))
+        .option("GLU", glu_option(gate))
         .option("TILE_F32", target.exact)
         .uint("WIDTH", width)
         .uint("THREADS", threads)

@@ -122,7 +122,7 @@ impl<'a> Emitter<'_, 'a> {
             }
             Fused::Embed { op, norm } => {
                 let out = norm.map_or(op.out, |n| n.out);
-                let launch = l::embed::embed(self.plan, self.shape, op.table, norm.map(layer_norm), out)?;
+                let launch = l::embed::embed(self.plan, self.shape, op, norm.map(layer_norm), out)?;
                 self.push(&ops, launch);
             }
             Fused::Store(group) => self.store(&ops, group)?,
@@ -168,6 +168,10 @@ impl<'a> Emitter<'_, 'a> {
                 let (other, out) = (other.map(What::from), out.into());
                 let launches = l::experts::experts(self.plan, self.target, op, other, out, rows, scratch)?;
                 launches.into_iter().for_each(|launch| self.push(&ops, launch));
+            }
+            Fused::Norm { op, residual } => {
+                let launch = l::norm::rms_norm(self.plan, *self.shape, op, Some(residual));
+                self.push(&ops, launch);
             }
             Fused::Alone(op) => self.alone(&ops, op)?,
         }
@@ -382,9 +386,10 @@ impl<'a> Emitter<'_, 'a> {
             Op::Add(op) => l::elementwise::add(self.plan, *self.shape, op),
             Op::Blend(op) => l::elementwise::blend(self.plan, *self.shape, op),
             Op::Glu(op) => l::elementwise::glu(self.plan, *self.shape, op),
-            Op::RmsNorm(op) => l::norm::rms_norm(self.plan, *self.shape, op),
+            Op::RmsNorm(op) => l::norm::rms_norm(self.plan, *self.shape, op, None),
             Op::LayerNorm(op) => l::norm::layer_norm(self.plan, *self.shape, op),
             Op::Select(op) => l::select::select(self.plan, *self.shape, op),
+            Op::Softcap(op) => l::elementwise::softcap(self.plan, *self.shape, op),
             Op::RwkvKeys(op) => {
                 self.check_recurrent_head(op.k, op.heads)?;
                 l::rwkv_keys::rwkv_keys(self.plan, op, rows)

@@ -53,6 +53,11 @@ pub(super) enum Fused<'a> {
         op: &'a Experts,
         residual: Option<&'a Add>,
     },
+    /// A norm of what is added to something.
+    Norm {
+        op: &'a RmsNorm,
+        residual: &'a Add,
+    },
     /// An op that no pattern took.
     Alone(&'a Op),
 }
@@ -126,6 +131,7 @@ pub(super) fn groups<'a>(graph: &Graph<'a>, path: Path) -> Vec<Group<'a>> {
             Op::Embed(op) => finder.embed(i, op),
             Op::Experts(op) => finder.experts(i, op),
             Op::Bonus(op) => finder.mix(i, op),
+            Op::RmsNorm(op) => finder.norm(i, op),
             Op::Attention(op) => finder.push(vec![i], Fused::Attention(op)),
             _ => {}
         }
@@ -268,11 +274,17 @@ impl<'a> Finder<'_, 'a> {
 
     fn embed(&mut self, i: usize, op: &'a Embed) {
         let norm = match self.after(op.out) {
-            Some((n, Op::LayerNorm(norm))) if norm.groups == 1 => Some((n, norm)),
+            Some((n, Op::LayerNorm(norm))) if norm.groups == 1 && op.scale == 1.0 => Some((n, norm)),
             _ => None,
         };
         let ops = [i].into_iter().chain(norm.iter().map(|(n, _)| *n)).collect();
         self.push(ops, Fused::Embed { op, norm: norm.map(|(_, norm)| norm) });
+    }
+
+    fn norm(&mut self, i: usize, op: &'a RmsNorm) {
+        if let Some((a, Op::Add(residual))) = self.after(op.out) {
+            self.push(vec![i, a], Fused::Norm { op, residual });
+        }
     }
 
     fn experts(&mut self, i: usize, op: &'a Experts) {

@@ -1,9 +1,11 @@
 //! Causal attention over the cache: for a query at position p and its head's
 //! key/value head, over positions j with `p - window < j <= p`:
 //!
-//! `out = sum_j softmax_j(q . k_j * scale) v_j`
+//! `out = sum_j softmax_j(cap(q . k_j * scale)) v_j`
+//!
+//! where `cap(s) = c tanh(s / c)` if there is a cap c, else `s`.
 
-use super::{Operation, Uses, same_shape};
+use super::{Operation, Uses, same_shape, soft_cap};
 use crate::reference::{Machine, dot, sum};
 use crate::{Buf, PAGE, Plan, StateDecl, StateId};
 
@@ -20,6 +22,8 @@ pub struct Attention {
     pub kv_heads: usize,
     /// Factor on the scores.
     pub scale: f32,
+    /// What scores are softly kept below, see [`soft_cap`].
+    pub cap: Option<f32>,
     /// How many positions are seen, the current one included; all if absent.
     pub window: Option<usize>,
     /// `[T, H * N]`
@@ -47,11 +51,13 @@ impl Operation for Attention {
             width.is_multiple_of(self.heads)
                 && self.heads.is_multiple_of(self.kv_heads)
                 && cache == StateDecl::Kv { width: width / self.heads * self.kv_heads }
-                && self.window != Some(0),
-            "attention: {} heads in {width}, {} kv heads, {cache:?}, window {:?}",
+                && self.window != Some(0)
+                && self.cap.is_none_or(|c| c > 0.0),
+            "attention: {} heads in {width}, {} kv heads, {cache:?}, window {:?}, cap {:?}",
             self.heads,
             self.kv_heads,
-            self.window
+            self.window,
+            self.cap
         );
     }
 
@@ -74,7 +80,7 @@ impl Operation for Attention {
                         .clone()
                         .map(|j| {
                             let k = &m.page(s.pages[j / PAGE])[at(j)..][..n];
-                            dot(q, k) * self.scale
+                            soft_cap(dot(q, k) * self.scale, self.cap)
                         })
                         .collect();
                     let max = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
@@ -95,6 +101,7 @@ impl Operation for Attention {
 
     fn parameters(&self) -> String {
         let window = self.window.map_or(String::new(), |w| format!(", window {w}"));
-        format!("heads {}/{}, scale {}{window}", self.heads, self.kv_heads, self.scale)
+        let cap = self.cap.map_or(String::new(), |c| format!(", cap {c}"));
+        format!("heads {}/{}, scale {}{cap}{window}", self.heads, self.kv_heads, self.scale)
     }
 }

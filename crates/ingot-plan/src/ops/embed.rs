@@ -1,4 +1,4 @@
-//! `out[t] = table[token[t]]`, straight from the stored rows.
+//! `out[t] = scale * table[token[t]]`, straight from the stored rows.
 
 use super::{Operation, Uses};
 use crate::reference::Machine;
@@ -9,6 +9,8 @@ use crate::{Buf, Plan, Rows, WeightId};
 pub struct Embed {
     /// `[vocab, C]`
     pub table: WeightId,
+    /// Factor on the values.
+    pub scale: f32,
     /// `[T, C]`
     pub out: Buf,
 }
@@ -33,7 +35,12 @@ impl Operation for Embed {
 
     fn reference(&self, m: &mut Machine) {
         let tokens = m.step().tokens.clone();
-        let out = tokens.iter().flat_map(|&id| m.row(self.table, id as usize)).collect();
+        let out =
+            tokens.iter().flat_map(|&id| m.row(self.table, id as usize)).map(|x| self.scale * x).collect();
         m.set(self.out, out);
+    }
+
+    fn parameters(&self) -> String {
+        if self.scale == 1.0 { String::new() } else { format!("scale {}", self.scale) }
     }
 }

@@ -22,13 +22,21 @@ pub struct Glu {
 pub enum Gate {
     /// `x / (1 + exp(-x))`
     Silu,
+    /// `x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2`, the usual approximation of GELU
+    Gelu,
 }
+
+/// `(1 + tanh(u)) / 2` is `1 / (1 + exp(-2 u))`, which needs no tanh: twice the square root of 2 / pi.
+pub const GELU_SLOPE: f32 = 1.595_769_1;
+/// The factor of the cube in [`Gate::Gelu`].
+pub const GELU_CUBE: f32 = 0.044715;
 
 impl Gate {
     /// The function's value.
     pub fn apply(self, x: f32) -> f32 {
         match self {
             Self::Silu => x / (1.0 + (-x).exp()),
+            Self::Gelu => x / (1.0 + (-GELU_SLOPE * (x + GELU_CUBE * x * x * x)).exp()),
         }
     }
 }
@@ -52,5 +60,20 @@ impl Operation for Glu {
 
     fn parameters(&self) -> String {
         format!("{:?}", self.f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gelu_is_what_its_formula_says() {
+        for x in (-400..=400).map(|i| i as f32 * 0.025).chain([-1e20, -1e4, 1e4, 1e20]) {
+            let u = (2.0 / std::f64::consts::PI).sqrt() * (f64::from(x) + 0.044715 * f64::from(x).powi(3));
+            let expected = 0.5 * f64::from(x) * (1.0 + u.tanh());
+            let got = f64::from(Gate::Gelu.apply(x));
+            assert!((got - expected).abs() <= 1e-6 * f64::from(x).abs(), "{x}: {got}, expected {expected}");
+        }
     }
 }

@@ -17,6 +17,7 @@ mod rms_norm;
 mod rope;
 mod rwkv_keys;
 mod select;
+mod softcap;
 mod store_kv;
 mod token_shift;
 mod wkv7;
@@ -26,14 +27,15 @@ pub use attention::Attention;
 pub use blend::Blend;
 pub use bonus::Bonus;
 pub use embed::Embed;
-pub use experts::{Experts, choose};
-pub use glu::{Gate, Glu};
+pub use experts::{Experts, Stack, choose};
+pub use glu::{GELU_CUBE, GELU_SLOPE, Gate, Glu};
 pub use layer_norm::LayerNorm;
 pub use linear::{Activation, Linear, Part, round_to_q8};
 pub use rms_norm::RmsNorm;
 pub use rope::{Pairing, Rope, Rotary};
 pub use rwkv_keys::RwkvKeys;
 pub use select::Select;
+pub use softcap::{Softcap, soft_cap};
 pub use store_kv::StoreKv;
 pub use token_shift::TokenShift;
 pub use wkv7::Wkv7;
@@ -111,7 +113,7 @@ macro_rules! ops {
 
 ops!(
     Add, Attention, Blend, Bonus, Embed, Experts, Glu, LayerNorm, Linear, RmsNorm, Rope, RwkvKeys, Select,
-    StoreKv, TokenShift, Wkv7,
+    Softcap, StoreKv, TokenShift, Wkv7,
 );
 
 /// Panics unless the buffers have the same rows and width.

@@ -43,7 +43,8 @@ pub enum Pairing {
 impl fmt::Debug for Rotary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let slowest = self.frequencies.last().unwrap_or(&0.0);
-        write!(f, "{:?}, {} pairs down to {slowest:.3e} rad", self.pairing, self.frequencies.len())
+        write!(f, "{:?}, {} pairs down to {slowest:.3e} rad", self.pairing, self.frequencies.len())?;
+        if self.scale == 1.0 { Ok(()) } else { write!(f, ", scale {}", self.scale) }
     }
 }
 

@@ -168,8 +168,8 @@ impl Job<'_> {
         let (layer, pages, table) = (self.layer, self.pages, sequence.pages.as_slice());
         let at = layer.at + block.kv_head * layer.head_lines();
         let head = Head { pages, table, dtype: self.dtype, at, size: layer.size };
-        let (queries, scale) = (queries.as_slice(), self.op.scale);
-        self.isa.run(Block { queries, head, scale, chunks, scratch, states });
+        let (queries, scale, cap) = (queries.as_slice(), self.op.scale, self.op.cap);
+        self.isa.run(Block { queries, head, scale, cap, chunks, scratch, states });
     }
 
     /// Writes the results of a block; `states`: `[chunks, Q][state_lines(N)]`.
