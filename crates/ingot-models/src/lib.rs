@@ -6,6 +6,7 @@
 //! Hugging Face folder, each with names of its own) is the business of
 //! `source/`.
 
+mod contents;
 mod error;
 mod families;
 mod info;
@@ -13,6 +14,7 @@ mod loader;
 mod rotary;
 mod source;
 
+pub use contents::{Contents, Rope, huggingface_name};
 pub use error::{Error, Result};
 pub use families::Family;
 pub use info::Info;

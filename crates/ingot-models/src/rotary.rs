@@ -75,6 +75,32 @@ pub(crate) fn read_local(source: &Source, head: Head) -> Result<Option<Rotary>> 
     }
 }
 
+/// How a folder describes the rotary embedding, in the numbers that GGUF has for it.
+pub(crate) struct Described {
+    /// Pairs of a head that are turned.
+    pub(crate) pairs: usize,
+    pub(crate) base: f32,
+    /// The base of layers with a window, if it is another.
+    pub(crate) local_base: Option<f32>,
+    /// What each frequency is divided by, and the factor on sine and cosine.
+    pub(crate) scaling: Option<(Vec<f32>, f32)>,
+}
+
+/// The description of a folder, for contexts of `head.context`.
+pub(crate) fn of_folder(source: &Source, config: &Value, head: Head) -> Result<Described> {
+    let theta = |of: Option<&Value>| of.and_then(|d| d["rope_theta"].as_f64()).map(|b| b as f32);
+    let all = described(config, "full_attention");
+    let base = checked_base(source.float_or_absent(key::ROPE_BASE)?.or(theta(all)).unwrap_or(10_000.0))?;
+    let pairs = pairs(source, head)?;
+    let plain = plain(head.pairing, base, pairs);
+    let scaling = match all {
+        Some(scaling) => in_config(config, scaling, head, &plain.frequencies)?.map(|s| (s.divisors, s.scale)),
+        None => None,
+    };
+    let local = source.positive(key::ROPE_LOCAL_BASE)?.or(theta(described(config, "sliding_attention")));
+    Ok(Described { pairs, base, local_base: local, scaling })
+}
+
 fn checked_base(base: f32) -> Result<f32> {
     if base.is_finite() && base > 0.0 {
         Ok(base)

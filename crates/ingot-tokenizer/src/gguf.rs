@@ -69,6 +69,7 @@ pub(crate) fn read(gguf: &Gguf) -> Result<Parts> {
     let ends = [id(gguf, "eot")?, id(gguf, "eom")?].into_iter().flatten().collect();
     Ok(Parts {
         kind,
+        byte_level: matches!(encoder, Encoder::ByteBpe(_)),
         strip_first_space: matches!(&encoder, Encoder::Spm(spm) if spm.add_space_prefix),
         vocab,
         encoder,

@@ -87,6 +87,7 @@ pub(crate) fn read(folder: &HfFolder) -> Result<Parts> {
             ends: Vec::new(),
             template: Some(chat_template(folder)?.unwrap_or_else(|| RWKV_TEMPLATE.to_owned())),
             strip_first_space: false,
+            byte_level: false,
         });
     }
     vocabulary(format!("no tokenizer.json and no rwkv_vocab*.txt in {}", folder.dir().display()))
@@ -140,6 +141,7 @@ fn read_tokenizer_json(folder: &HfFolder, text: &str) -> Result<Parts> {
         add_bos,
         ends,
         template: chat_template(folder)?,
+        byte_level: spelling == Spelling::ByteLevel,
         strip_first_space: spelling == Spelling::SentencePiece { first_space: true },
         vocab,
         trims,

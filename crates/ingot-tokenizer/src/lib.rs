@@ -10,6 +10,7 @@ mod byte_bpe;
 mod byte_level;
 mod chat;
 mod error;
+mod export;
 mod gguf;
 mod hf;
 mod jinja;
@@ -25,5 +26,6 @@ mod vocab;
 
 pub use chat::{ChatTemplate, Message};
 pub use error::{Error, Result};
+pub use export::gguf_metadata;
 pub use tokenizer::{DecodeStream, EncodeOptions, Tokenizer};
 pub use utf8::Utf8Stream;

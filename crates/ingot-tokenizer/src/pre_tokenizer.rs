@@ -21,7 +21,8 @@ pub(crate) struct Family {
     pub add_bos: bool,
 }
 
-const GPT2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+";
+/// The pattern of the byte-level pre-tokenizer itself.
+pub(crate) const GPT2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+";
 const LLAMA3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+";
 const QWEN2: &str =
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+";
@@ -45,7 +46,7 @@ const FAMILIES: [Family; 10] = [
     Family {
         ignore_merges: true,
         add_bos: true,
-        ..family(&["llama3", "llama-v3", "llama-bpe", "falcon3", "pixtral"], &[LLAMA3])
+        ..family(&["llama-bpe", "llama3", "llama-v3", "falcon3", "pixtral"], &[LLAMA3])
     },
     family(&["smaug-bpe", "dbrx", "chatglm-bpe", "glm4"], &[LLAMA3]),
     Family { ignore_merges: true, add_bos: true, ..family(&["tekken"], &[TEKKEN]) },
@@ -54,6 +55,18 @@ const FAMILIES: [Family; 10] = [
 ];
 const DEEPSEEK_V3: Family =
     family(&["deepseek-v3", "hunyuan-dense"], &[r"\p{N}{1,3}", "[一-龥぀-ゟ゠-ヿ]+", DEEPSEEK3]);
+
+/// The names of all families, those first that apply these patterns (as they are
+/// published) and treat whole words alike.
+pub(crate) fn names_like(patterns: Option<&[String]>, ignore_merges: bool) -> Vec<&'static str> {
+    let patterns: Option<Vec<String>> =
+        patterns.map(|all| all.iter().map(|p| p.replace(r"\s+(?!\S)|\s+", r"\s+")).collect());
+    let mut families: Vec<&Family> = FAMILIES.iter().chain([&DEEPSEEK_V3]).collect();
+    families.sort_by_key(|family| {
+        (patterns.as_ref().is_none_or(|p| p != family.patterns), family.ignore_merges != ignore_merges)
+    });
+    families.into_iter().map(|family| family.names[0]).collect()
+}
 
 /// The family that a file's `tokenizer.ggml.pre` names.
 pub(crate) fn find(name: &str) -> Result<&'static Family> {
@@ -176,6 +189,16 @@ mod tests {
         assert_eq!(words("llama-bpe", "It's I'VE!\n"), ["It", "'s", " I", "'VE", "!\n"]);
         assert_eq!(words("tekken", "helloWorld"), ["hello", "World"]);
         assert_eq!(words("gpt-4o", "It's a/"), ["It's", " a", "/"]);
+    }
+
+    #[test]
+    fn names_of_published_patterns() {
+        let first = |pattern: &str, ignore_merges| names_like(Some(&[pattern.to_owned()]), ignore_merges)[0];
+        assert_eq!(first(&LLAMA3.replace(r"\s*[\r\n]+|\s+", r"\s*[\r\n]+|\s+(?!\S)|\s+"), true), "llama-bpe");
+        assert_eq!(first(LLAMA3, false), "smaug-bpe");
+        assert_eq!(first(QWEN2, false), "qwen2");
+        assert_eq!(first(GPT2, false), "gpt-2");
+        assert_eq!(names_like(None, true).len(), FAMILIES.len() + 1);
     }
 
     #[test]

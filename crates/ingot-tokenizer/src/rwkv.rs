@@ -89,6 +89,11 @@ fn python_literal(literal: &str) -> Result<Vec<u8>, String> {
     unescape(inside, is_bytes)
 }
 
+/// Bytes as the inside of one of Python's bytes literals, as GGUF has them.
+pub(crate) fn escape(bytes: &[u8]) -> String {
+    bytes.escape_ascii().to_string()
+}
+
 /// Undoes Python's escapes. In bytes, `\xNN` is a byte; in strings, a character.
 pub(crate) fn unescape(text: &str, is_bytes: bool) -> Result<Vec<u8>, String> {
     let mut out = Vec::with_capacity(text.len());

@@ -65,6 +65,8 @@ pub(crate) struct Parts {
     pub template: Option<String>,
     /// Whether a text's first token begins with a space that is not in the text.
     pub strip_first_space: bool,
+    /// Whether tokens are stored in the printable alphabet of bytes.
+    pub byte_level: bool,
 }
 
 /// A model's vocabulary and how to use it. `Send + Sync`; share it freely.
@@ -104,7 +106,7 @@ impl Tokenizer {
         Self::new(hf::read(folder)?)
     }
 
-    fn new(parts: Parts) -> Result<Self> {
+    pub(crate) fn new(parts: Parts) -> Result<Self> {
         let Parts {
             kind,
             mut vocab,
@@ -116,6 +118,7 @@ impl Tokenizer {
             ends: more,
             template,
             strip_first_space,
+            byte_level: _,
         } = parts;
         if vocab.len() == 0 {
             return vocabulary("the vocabulary is empty");

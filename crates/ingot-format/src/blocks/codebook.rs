@@ -23,9 +23,9 @@ fn nearest_entry(table: &[f32], value: f32) -> usize {
 }
 
 /// The best scale for a group of IQ4 values.
-fn nonlinear_scale(x: &[f32; 32]) -> f32 {
+fn nonlinear_scale(x: &[f32; 32], importance: Option<&[f32; 32]>) -> f32 {
     let last_step = NONLINEAR[1] - NONLINEAR[0];
-    search::scale(x, NONLINEAR[0], last_step, |value| {
+    search::scale(x, importance, NONLINEAR[0], last_step, |value| {
         // Climbs the table step by step: without a lookup this compiles to vector code.
         NONLINEAR.windows(2).fold(NONLINEAR[0], |at, pair| {
             at + if value > 0.5 * (pair[0] + pair[1]) { pair[1] - pair[0] } else { 0.0 }
@@ -51,8 +51,8 @@ impl Block<32, 18> for IQ4_NL {
         decode_nonlinear(&src[2..], f16_at(src, 0), dst);
     }
 
-    fn encode(src: &[f32; 32], dst: &mut [u8; 18]) {
-        let d = put_f16(dst, 0, nonlinear_scale(src));
+    fn encode(src: &[f32; 32], importance: Option<&[f32; 32]>, dst: &mut [u8; 18]) {
+        let d = put_f16(dst, 0, nonlinear_scale(src, importance));
         encode_nonlinear(src, d, &mut dst[2..]);
     }
 }
@@ -71,9 +71,10 @@ impl Block<256, 136> for IQ4_XS {
         }
     }
 
-    fn encode(src: &[f32; 256], dst: &mut [u8; 136]) {
+    fn encode(src: &[f32; 256], importance: Option<&[f32; 256]>, dst: &mut [u8; 136]) {
         let groups = src.as_chunks::<32>().0;
-        let exact: [f32; 8] = std::array::from_fn(|g| nonlinear_scale(&groups[g]));
+        let exact: [f32; 8] =
+            std::array::from_fn(|g| nonlinear_scale(&groups[g], importance.map(|i| &i.as_chunks().0[g])));
         let largest = search::largest(&exact);
         let d = put_f16(dst, 0, largest / -32.0);
         dst[2..8].fill(0);
@@ -100,15 +101,17 @@ impl Block<32, 17> for MXFP4 {
     }
 
     /// Tries the exponents around the one of the largest value.
-    fn encode(src: &[f32; 32], dst: &mut [u8; 17]) {
+    fn encode(src: &[f32; 32], importance: Option<&[f32; 32]>, dst: &mut [u8; 17]) {
         let largest = src.iter().fold(0.0, |max: f32, v| max.max(v.abs()));
         // The exponent field of the largest value, less the 2 of the largest code (6 = 1.5 * 2^2).
         let near = (largest.to_bits() >> 23).saturating_sub(2) as u8;
         let quantized = |e: u8| {
             let d = exponent_value(e);
             let codes = src.map(|x| mx_code(x, d));
-            let error = |(x, &q): (&f32, &u8)| (f64::from(*x) - f64::from(mx_value(q) * d)).powi(2);
-            let error: f64 = src.iter().zip(&codes).map(error).sum();
+            let weight = |i: usize| importance.map_or(1.0, |importance| f64::from(importance[i]));
+            let error =
+                |i: usize| weight(i) * (f64::from(src[i]) - f64::from(mx_value(codes[i]) * d)).powi(2);
+            let error: f64 = (0..32).map(error).sum();
             (error, e, codes)
         };
         let candidates = [near, near.saturating_sub(1), near.saturating_add(1)].map(quantized);
@@ -144,7 +147,7 @@ mod tests {
         let mut x = [0.0; 32];
         (x[0], x[1], x[16], x[31]) = (6.0, -0.5, 3.0, 1.4);
         let mut block = [0; 17];
-        MXFP4::encode(&x, &mut block);
+        MXFP4::encode(&x, None, &mut block);
         assert_eq!(block[0], 127); // 2^0
         assert_eq!((block[1], block[2], block[16]), (0x57, 0x09, 0x30));
     }
@@ -164,7 +167,7 @@ mod tests {
             (0.5 * s) * NONLINEAR[i * 3 % 16]
         });
         let (mut block, mut y) = ([0; 136], [0.0; 256]);
-        IQ4_XS::encode(&x, &mut block);
+        IQ4_XS::encode(&x, None, &mut block);
         IQ4_XS::decode(&block, &mut y);
         assert_eq!(x, y);
     }

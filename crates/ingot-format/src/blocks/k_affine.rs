@@ -21,22 +21,39 @@ struct Quantized<const GROUPS: usize> {
 /// the superblock's scale and minimum to what the file will hold.
 fn quantize<const GROUPS: usize, const LEN: usize>(
     src: &[f32; 256],
+    importance: Option<&[f32; 256]>,
     max: f32,
     max_scale: f32,
-    store: impl FnOnce(f32, f32) -> (f32, f32),
+    mut store: impl FnMut(f32, f32) -> (f32, f32),
 ) -> Quantized<GROUPS> {
     let groups = src.as_chunks::<LEN>().0;
-    let exact: [(f32, f32); GROUPS] = std::array::from_fn(|g| search::affine(&groups[g], max, 0.0));
+    let exact: [(f32, f32); GROUPS] = std::array::from_fn(|g| {
+        search::affine(&groups[g], importance.map(|i| &i.as_chunks().0[g]), max, 0.0)
+    });
     let largest = exact.iter().fold((0.0f32, 0.0f32), |(d, m), e| (d.max(e.0), m.max(-e.1)));
     let (d, dmin) = store(largest.0 / max_scale, largest.1 / max_scale);
     let code = |value, scale| search::nearest(search::ratio(value, scale), 0.0, max_scale) as u8;
     let scales = exact.map(|e| code(e.0, d));
     let mins = exact.map(|e| code(-e.1, dmin));
-    let codes = std::array::from_fn(|i| {
-        let (scale, min) = (d * f32::from(scales[i / LEN]), dmin * f32::from(mins[i / LEN]));
-        search::nearest(search::ratio(src[i] + min, scale), 0.0, max) as u8
-    });
-    Quantized { scales, mins, codes }
+    let codes = |d: f32, dmin: f32| -> [f32; 256] {
+        std::array::from_fn(|i| {
+            let (scale, min) = (d * f32::from(scales[i / LEN]), dmin * f32::from(mins[i / LEN]));
+            search::nearest(search::ratio(src[i] + min, scale), 0.0, max)
+        })
+    };
+    // Once more the superblock's two numbers, now that all others are integers.
+    let first = codes(d, dmin);
+    let mut sums = search::Plane::default();
+    for g in 0..GROUPS {
+        let (x, q): (&[f32; LEN], &[f32; LEN]) = (&groups[g], &first.as_chunks().0[g]);
+        let importance = importance.map(|i| &i.as_chunks().0[g]);
+        sums.add(x, q, importance, [f32::from(scales[g]), -f32::from(mins[g])]);
+    }
+    let (d, dmin) = match sums.solve() {
+        Some((better, offset)) if better > 0.0 && offset >= 0.0 => store(better, offset),
+        _ => (d, dmin),
+    };
+    Quantized { scales, mins, codes: codes(d, dmin).map(|q| q as u8) }
 }
 
 #[allow(non_camel_case_types)] // the format's own name
@@ -53,9 +70,10 @@ impl Block<256, 84> for Q2_K {
         }
     }
 
-    fn encode(src: &[f32; 256], dst: &mut [u8; 84]) {
-        let Quantized { scales, mins, codes } =
-            quantize::<16, 16>(src, 3.0, 15.0, |d, dmin| (put_f16(dst, 80, d), put_f16(dst, 82, dmin)));
+    fn encode(src: &[f32; 256], importance: Option<&[f32; 256]>, dst: &mut [u8; 84]) {
+        let Quantized { scales, mins, codes } = quantize::<16, 16>(src, importance, 3.0, 15.0, |d, dmin| {
+            (put_f16(dst, 80, d), put_f16(dst, 82, dmin))
+        });
         dst[..80].fill(0);
         for g in 0..16 {
             dst[g] = scales[g] | mins[g] << 4;
@@ -111,10 +129,11 @@ impl<const BITS: usize> Affine<BITS> {
         }
     }
 
-    fn encode(src: &[f32; 256], dst: &mut [u8]) {
+    fn encode(src: &[f32; 256], importance: Option<&[f32; 256]>, dst: &mut [u8]) {
         let max = ((1 << BITS) - 1) as f32;
-        let Quantized { scales, mins, codes } =
-            quantize::<8, 32>(src, max, 63.0, |d, dmin| (put_f16(dst, 0, d), put_f16(dst, 2, dmin)));
+        let Quantized { scales, mins, codes } = quantize::<8, 32>(src, importance, max, 63.0, |d, dmin| {
+            (put_f16(dst, 0, d), put_f16(dst, 2, dmin))
+        });
         dst[4..].fill(0);
         pack_scales(&scales, &mins, &mut dst[4..16]);
         for (i, q) in codes.into_iter().enumerate() {
@@ -136,8 +155,8 @@ macro_rules! blocks {
             fn decode(src: &[u8; $bytes], dst: &mut [f32; 256]) {
                 <$layout>::decode(src, dst);
             }
-            fn encode(src: &[f32; 256], dst: &mut [u8; $bytes]) {
-                <$layout>::encode(src, dst);
+            fn encode(src: &[f32; 256], importance: Option<&[f32; 256]>, dst: &mut [u8; $bytes]) {
+                <$layout>::encode(src, importance, dst);
             }
         }
     )*};
@@ -173,20 +192,20 @@ mod tests {
         }
         let x = grid::<16>(3, 15);
         let (mut block, mut y) = ([0; 84], [0.0; 256]);
-        Q2_K::encode(&x, &mut block);
+        Q2_K::encode(&x, None, &mut block);
         Q2_K::decode(&block, &mut y);
         // Group 15 has scale 0: all its values are the offset, which is 0.
         assert_eq!(x, y);
 
         let x = grid::<8>(15, 63);
         let (mut block, mut y) = ([0; 144], [0.0; 256]);
-        Q4_K::encode(&x, &mut block);
+        Q4_K::encode(&x, None, &mut block);
         Q4_K::decode(&block, &mut y);
         assert_eq!(x, y);
 
         let x = grid::<8>(31, 63);
         let (mut block, mut y) = ([0; 176], [0.0; 256]);
-        Q5_K::encode(&x, &mut block);
+        Q5_K::encode(&x, None, &mut block);
         Q5_K::decode(&block, &mut y);
         assert_eq!(x, y);
     }

@@ -17,9 +17,16 @@ struct Quantized {
 
 /// Quantizes with codes in `lo..=-lo - 1` and scales in `scale_lo..=-scale_lo - 1`.
 /// `store` rounds the superblock's scale to what the file will hold.
-fn quantize(src: &[f32; 256], lo: f32, scale_lo: f32, store: impl FnOnce(f32) -> f32) -> Quantized {
+fn quantize(
+    src: &[f32; 256],
+    importance: Option<&[f32; 256]>,
+    lo: f32,
+    scale_lo: f32,
+    store: impl FnOnce(f32) -> f32,
+) -> Quantized {
     let groups = src.as_chunks::<16>().0;
-    let exact: [f32; 16] = std::array::from_fn(|g| search::symmetric(&groups[g], lo));
+    let exact: [f32; 16] =
+        std::array::from_fn(|g| search::symmetric(&groups[g], importance.map(|i| &i.as_chunks().0[g]), lo));
     let largest = search::largest(&exact);
     let d = store(largest / scale_lo);
     let scales = exact.map(|s| search::nearest(search::ratio(s, d), scale_lo, -scale_lo - 1.0) as i8);
@@ -44,8 +51,8 @@ impl Block<256, 210> for Q6_K {
         }
     }
 
-    fn encode(src: &[f32; 256], dst: &mut [u8; 210]) {
-        let Quantized { scales, codes } = quantize(src, -32.0, -128.0, |d| put_f16(dst, 208, d));
+    fn encode(src: &[f32; 256], importance: Option<&[f32; 256]>, dst: &mut [u8; 210]) {
+        let Quantized { scales, codes } = quantize(src, importance, -32.0, -128.0, |d| put_f16(dst, 208, d));
         dst[..192].fill(0);
         for (i, q) in codes.iter().map(|&q| (q + 32) as u8).enumerate() {
             let (low_at, low_shift, high_at, high_shift) = q6_place(i);
@@ -78,8 +85,8 @@ impl Block<256, 110> for Q3_K {
         }
     }
 
-    fn encode(src: &[f32; 256], dst: &mut [u8; 110]) {
-        let Quantized { scales, codes } = quantize(src, -4.0, -32.0, |d| put_f16(dst, 108, d));
+    fn encode(src: &[f32; 256], importance: Option<&[f32; 256]>, dst: &mut [u8; 110]) {
+        let Quantized { scales, codes } = quantize(src, importance, -4.0, -32.0, |d| put_f16(dst, 108, d));
         dst[..108].fill(0);
         for (i, q) in codes.iter().map(|&q| (q + 4) as u8).enumerate() {
             let (low_at, low_shift, bit) = q3_place(i);
@@ -121,13 +128,13 @@ mod tests {
     fn exact_blocks_survive() {
         let x = grid(-4, |g| if g == 0 { -32 } else { 2 * g as i32 });
         let (mut block, mut y) = ([0; 110], [0.0; 256]);
-        Q3_K::encode(&x, &mut block);
+        Q3_K::encode(&x, None, &mut block);
         Q3_K::decode(&block, &mut y);
         assert_eq!(x, y);
 
         let x = grid(-32, |g| if g == 0 { -128 } else { 8 * g as i32 });
         let (mut block, mut y) = ([0; 210], [0.0; 256]);
-        Q6_K::encode(&x, &mut block);
+        Q6_K::encode(&x, None, &mut block);
         Q6_K::decode(&block, &mut y);
         assert_eq!(x, y);
     }

@@ -24,7 +24,7 @@ impl Block<32, 34> for Q8_0 {
     }
 
     /// With 8 bits a search gains nothing worth its time.
-    fn encode(src: &[f32; 32], dst: &mut [u8; 34]) {
+    fn encode(src: &[f32; 32], _: Option<&[f32; 32]>, dst: &mut [u8; 34]) {
         let largest = src.iter().fold(0.0, |max: f32, v| max.max(v.abs()));
         let d = put_f16(dst, 0, largest / 127.0);
         for (q, &x) in dst[2..].iter_mut().zip(src) {
@@ -68,9 +68,9 @@ impl<const BITS: usize> Symmetric<BITS> {
         }
     }
 
-    fn encode(src: &[f32; 32], dst: &mut [u8]) {
+    fn encode(src: &[f32; 32], importance: Option<&[f32; 32]>, dst: &mut [u8]) {
         let zero = Self::ZERO as f32;
-        let d = put_f16(dst, 0, search::symmetric(src, -zero));
+        let d = put_f16(dst, 0, search::symmetric(src, importance, -zero));
         let code = |x| (search::nearest(search::ratio(x, d), -zero, zero - 1.0) + zero) as u8;
         put_codes::<BITS>(&src.map(code), dst, 2);
     }
@@ -89,8 +89,8 @@ impl<const BITS: usize> Affine<BITS> {
         }
     }
 
-    fn encode(src: &[f32; 32], dst: &mut [u8]) {
-        let (d, m) = search::affine(src, Self::MAX, f32::INFINITY);
+    fn encode(src: &[f32; 32], importance: Option<&[f32; 32]>, dst: &mut [u8]) {
+        let (d, m) = search::affine(src, importance, Self::MAX, f32::INFINITY);
         let (d, m) = (put_f16(dst, 0, d), put_f16(dst, 2, m));
         let code = |x| search::nearest(search::ratio(x - m, d), 0.0, Self::MAX) as u8;
         put_codes::<BITS>(&src.map(code), dst, 4);
@@ -106,8 +106,8 @@ macro_rules! blocks {
             fn decode(src: &[u8; $bytes], dst: &mut [f32; 32]) {
                 <$layout>::decode(src, dst);
             }
-            fn encode(src: &[f32; 32], dst: &mut [u8; $bytes]) {
-                <$layout>::encode(src, dst);
+            fn encode(src: &[f32; 32], importance: Option<&[f32; 32]>, dst: &mut [u8; $bytes]) {
+                <$layout>::encode(src, importance, dst);
             }
         }
     )*};
@@ -140,7 +140,7 @@ mod tests {
         let mut x = [0.0; 32];
         (x[0], x[1], x[31]) = (127.0, -127.0, 3.4);
         let mut block = [0; 34];
-        Q8_0::encode(&x, &mut block);
+        Q8_0::encode(&x, None, &mut block);
         assert_eq!(f16_at(&block, 0), 1.0);
         assert_eq!((block[2] as i8, block[3] as i8, block[33]), (127, -127, 3));
     }

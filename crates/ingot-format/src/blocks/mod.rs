@@ -23,8 +23,9 @@ use crate::DType;
 trait Block<const LEN: usize, const BYTES: usize> {
     fn decode(src: &[u8; BYTES], dst: &mut [f32; LEN]);
 
-    /// The values are finite and below [`LARGEST`].
-    fn encode(src: &[f32; LEN], dst: &mut [u8; BYTES]);
+    /// The values are finite and below [`LARGEST`]. An error in a value counts with
+    /// its importance, where that is known; then it is positive.
+    fn encode(src: &[f32; LEN], importance: Option<&[f32; LEN]>, dst: &mut [u8; BYTES]);
 }
 
 impl DType {
@@ -61,24 +62,41 @@ impl DType {
     /// # Panics
     /// If `src` is not whole blocks or `dst` is not as long as their packed form.
     pub fn quantize(self, src: &[f32], dst: &mut [u8]) {
+        self.pack(src, None, dst);
+    }
+
+    /// As [`DType::quantize`] for rows whose columns matter more or less: an error
+    /// counts with the `importance` of its column, which is the mean square of what
+    /// a model multiplies that column with. Types that round each value by itself
+    /// have no choice to make and ignore it.
+    ///
+    /// # Panics
+    /// If `src` is not rows of as many values as there are importances, or as
+    /// [`DType::quantize`] does.
+    pub fn quantize_weighted(self, src: &[f32], importance: &[f32], dst: &mut [u8]) {
+        assert!(src.len().is_multiple_of(importance.len().max(1)), "rows of {} values", importance.len());
+        self.pack(src, relative(importance).as_deref(), dst);
+    }
+
+    fn pack(self, src: &[f32], importance: Option<&[f32]>, dst: &mut [u8]) {
         self.check_lengths(dst.len(), src.len());
         match self {
             Self::F32 => float::encode(src, dst, f32::to_le_bytes),
             Self::F16 => float::encode(src, dst, |v| f16::from_f32(v).to_le_bytes()),
             Self::BF16 => float::encode(src, dst, |v| half::bf16::from_f32(v).to_le_bytes()),
-            Self::Q8_0 => encode(legacy::Q8_0, src, dst),
-            Self::Q4_0 => encode(legacy::Q4_0, src, dst),
-            Self::Q4_1 => encode(legacy::Q4_1, src, dst),
-            Self::Q5_0 => encode(legacy::Q5_0, src, dst),
-            Self::Q5_1 => encode(legacy::Q5_1, src, dst),
-            Self::Q2_K => encode(k_affine::Q2_K, src, dst),
-            Self::Q3_K => encode(k_symmetric::Q3_K, src, dst),
-            Self::Q4_K => encode(k_affine::Q4_K, src, dst),
-            Self::Q5_K => encode(k_affine::Q5_K, src, dst),
-            Self::Q6_K => encode(k_symmetric::Q6_K, src, dst),
-            Self::IQ4_NL => encode(codebook::IQ4_NL, src, dst),
-            Self::IQ4_XS => encode(codebook::IQ4_XS, src, dst),
-            Self::MXFP4 => encode(codebook::MXFP4, src, dst),
+            Self::Q8_0 => encode(legacy::Q8_0, src, importance, dst),
+            Self::Q4_0 => encode(legacy::Q4_0, src, importance, dst),
+            Self::Q4_1 => encode(legacy::Q4_1, src, importance, dst),
+            Self::Q5_0 => encode(legacy::Q5_0, src, importance, dst),
+            Self::Q5_1 => encode(legacy::Q5_1, src, importance, dst),
+            Self::Q2_K => encode(k_affine::Q2_K, src, importance, dst),
+            Self::Q3_K => encode(k_symmetric::Q3_K, src, importance, dst),
+            Self::Q4_K => encode(k_affine::Q4_K, src, importance, dst),
+            Self::Q5_K => encode(k_affine::Q5_K, src, importance, dst),
+            Self::Q6_K => encode(k_symmetric::Q6_K, src, importance, dst),
+            Self::IQ4_NL => encode(codebook::IQ4_NL, src, importance, dst),
+            Self::IQ4_XS => encode(codebook::IQ4_XS, src, importance, dst),
+            Self::MXFP4 => encode(codebook::MXFP4, src, importance, dst),
         }
     }
 
@@ -96,13 +114,28 @@ where
     }
 }
 
-fn encode<B, const LEN: usize, const BYTES: usize>(_: B, src: &[f32], dst: &mut [u8])
-where
+fn encode<B, const LEN: usize, const BYTES: usize>(
+    _: B,
+    src: &[f32],
+    importance: Option<&[f32]>,
+    dst: &mut [u8],
+) where
     B: Block<LEN, BYTES>,
 {
-    for (src, dst) in src.as_chunks::<LEN>().0.iter().zip(dst.as_chunks_mut().0) {
-        B::encode(&src.map(tame), dst);
+    let blocks = src.as_chunks::<LEN>().0.iter().zip(dst.as_chunks_mut().0);
+    let mut importance = importance.map(|row| row.as_chunks().0.iter().cycle());
+    for (src, dst) in blocks {
+        B::encode(&src.map(tame), importance.as_mut().and_then(Iterator::next), dst);
     }
+}
+
+/// Importances around 1 and never 0, so that a group of which nothing is needed
+/// still has a best scale; `None` if they say nothing.
+fn relative(importance: &[f32]) -> Option<Vec<f32>> {
+    const LEAST: f32 = 1e-6;
+    let mean = importance.iter().map(|&v| f64::from(v)).sum::<f64>() / importance.len() as f64;
+    let usable = mean.is_finite() && mean > 0.0;
+    usable.then(|| importance.iter().map(|&v| ((f64::from(v) / mean) as f32).max(LEAST)).collect())
 }
 
 /// Above what any block can hold (65504 * 127 * 32), and small enough that sums
@@ -185,6 +218,36 @@ mod tests {
             [256.0, 260.0, -(2f32.powi(100))]
         );
         assert!(round_trip(DType::BF16, &[f32::NAN])[0].is_nan());
+    }
+
+    #[test]
+    fn what_matters_is_packed_better() {
+        // Half of the columns matter; the others are larger and would have their way.
+        let x: [f32; 512] = std::array::from_fn(|i| {
+            (i as f32 * 1.3).sin() * if i % 8 < 4 { 0.3 } else { 1.0 + (i % 7) as f32 * 0.1 }
+        });
+        let importance: [f32; 256] = std::array::from_fn(|i| if i % 8 < 4 { 100.0 } else { 0.0 });
+        let weighted = |dtype: DType, out: &[f32]| -> f64 {
+            let error = |i: usize| f64::from(importance[i % 256]) * f64::from(x[i] - out[i]).powi(2);
+            assert_eq!(out.len(), 512, "{dtype}");
+            (0..512).map(error).sum()
+        };
+        for dtype in DType::ALL {
+            let mut packed = vec![0; dtype.row_bytes(512).unwrap()];
+            dtype.quantize_weighted(&x, &importance, &mut packed);
+            let mut out = vec![0.0; 512];
+            dtype.dequantize(&packed, &mut out);
+            let (with, without) = (weighted(dtype, &out), weighted(dtype, &round_trip(dtype, &x)));
+            match dtype {
+                DType::F32 | DType::F16 | DType::BF16 | DType::Q8_0 => assert_eq!(with, without, "{dtype}"),
+                _ => assert!(with < 0.99 * without, "{dtype}: {with} against {without}"),
+            }
+            // Importances that say nothing change nothing.
+            let mut plain = packed.clone();
+            dtype.quantize(&x, &mut plain);
+            dtype.quantize_weighted(&x, &[0.0; 256], &mut packed);
+            assert_eq!(packed, plain, "{dtype}");
+        }
     }
 
     #[test]

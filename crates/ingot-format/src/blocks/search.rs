@@ -5,6 +5,9 @@
 //! for given codes the best scale is a weighted least-squares problem with a
 //! closed solution. The best of these solutions wins.
 //!
+//! With an offset as well, the best line through the codes has better codes, which
+//! have a better line, and so on; that is worth a few rounds.
+//!
 //! Large weights matter more to a model than small ones, so an error counts with
 //! the size of the value, plus the typical size in the group, so that no error
 //! counts nothing.
@@ -17,6 +20,9 @@ const NEGLIGIBLE: f32 = 1e-12;
 fn shifts() -> impl Iterator<Item = f32> {
     (-5..=5).map(|step| 0.2 * step as f32)
 }
+
+/// How often codes and scale are fitted to each other after the search.
+const ROUNDS: usize = 3;
 
 /// `value` as the nearest integer code in `lo..=hi`. Adding and subtracting
 /// 1.5 * 2^23 rounds; it is several times faster than `round` on baseline x86.
@@ -51,22 +57,30 @@ fn product<const N: usize>(a: &[f32; N], b: &[f32; N]) -> [f32; N] {
     std::array::from_fn(|i| a[i] * b[i])
 }
 
-/// How much an error in each value counts.
-fn weights<const N: usize>(x: &[f32; N]) -> [f32; N] {
+/// How much an error in each value counts. `importance` is what the values are
+/// multiplied with in the model, squared, as far as somebody has measured it.
+fn weights<const N: usize>(x: &[f32; N], importance: Option<&[f32; N]>) -> [f32; N] {
     let rms = (dot(x, x) / N as f32).sqrt();
-    x.map(|v| rms + v.abs())
+    let weights = x.map(|v| rms + v.abs());
+    importance.map_or(weights, |importance| product(&weights, importance))
 }
 
 /// The best `d` for `x ≈ d * snap(x / d)`. `snap` gives the nearest number that a
 /// code can stand for, and `end` is the one that the largest value is moved
 /// around, by up to `width`.
-pub(super) fn scale<const N: usize>(x: &[f32; N], end: f32, width: f32, snap: impl Fn(f32) -> f32) -> f32 {
+pub(super) fn scale<const N: usize>(
+    x: &[f32; N],
+    importance: Option<&[f32; N]>,
+    end: f32,
+    width: f32,
+    snap: impl Fn(f32) -> f32,
+) -> f32 {
     let largest = largest(x);
     if largest.abs() < NEGLIGIBLE {
         return 0.0;
     }
     let y = x.map(|v| v / largest); // so that no sum overflows
-    let w = weights(&y);
+    let w = weights(&y, importance);
     let (mut best, mut best_gain) = (0.0, 0.0);
     for shift in shifts() {
         let inverse = end + shift * width;
@@ -83,13 +97,18 @@ pub(super) fn scale<const N: usize>(x: &[f32; N], end: f32, width: f32, snap: im
 }
 
 /// The best scale for codes that are the integers `lo..=-lo - 1`.
-pub(super) fn symmetric<const N: usize>(x: &[f32; N], lo: f32) -> f32 {
-    scale(x, lo, 1.0, |v| nearest(v, lo, -lo - 1.0))
+pub(super) fn symmetric<const N: usize>(x: &[f32; N], importance: Option<&[f32; N]>, lo: f32) -> f32 {
+    scale(x, importance, lo, 1.0, |v| nearest(v, lo, -lo - 1.0))
 }
 
 /// The best `(d, m)` for `x ≈ d * q + m` with integer codes `q` in `0..=max`, where
 /// `d >= 0` and `m <= ceiling`.
-pub(super) fn affine<const N: usize>(x: &[f32; N], max: f32, ceiling: f32) -> (f32, f32) {
+pub(super) fn affine<const N: usize>(
+    x: &[f32; N],
+    importance: Option<&[f32; N]>,
+    max: f32,
+    ceiling: f32,
+) -> (f32, f32) {
     let lo = x.iter().copied().fold(ceiling, f32::min);
     let span = x.iter().copied().fold(lo, f32::max) - lo;
     if span < NEGLIGIBLE {
@@ -97,14 +116,14 @@ pub(super) fn affine<const N: usize>(x: &[f32; N], max: f32, ceiling: f32) -> (f
     }
     // Measured from `lo`, so that a large common offset costs no precision.
     let y = x.map(|v| (v - lo) / span);
-    let w = weights(&x.map(|v| v / span));
+    let w = weights(&x.map(|v| v / span), importance);
     let wy = product(&w, &y);
     let (sum_w, sum_y, sum_yy) = (sum(&w), sum(&wy), f64::from(dot(&wy, &y)));
     let ceiling = f64::from((ceiling - lo) / span);
-    let (mut best, mut best_error) = ((1.0 / f64::from(max), 0.0), f64::INFINITY);
-    for shift in shifts() {
-        let inverse = max + shift;
-        let q = y.map(|v| nearest(v * inverse, 0.0, max));
+    let mut best = Line { d: 1.0 / f64::from(max), m: 0.0, error: f64::INFINITY };
+    // The best line through the codes that a line gives.
+    let fit = |inverse: f32, offset: f32| {
+        let q = y.map(|v| nearest((v - offset) * inverse, 0.0, max));
         let wq = product(&w, &q);
         let (sum_q, sum_yq, sum_qq) = (sum(&wq), f64::from(dot(&wq, &y)), f64::from(dot(&wq, &q)));
 
@@ -117,11 +136,74 @@ pub(super) fn affine<const N: usize>(x: &[f32; N], max: f32, ceiling: f32) -> (f
         }
         let error =
             sum_yy + d * (d * sum_qq - 2.0 * sum_yq) + m * (m * sum_w - 2.0 * sum_y + 2.0 * d * sum_q);
-        if d > 0.0 && error < best_error {
-            (best, best_error) = ((d, m), error);
+        Line { d, m, error }
+    };
+    for shift in shifts() {
+        best.replace(fit(max + shift, 0.0));
+    }
+    for _ in 0..ROUNDS {
+        best.replace(fit((1.0 / best.d) as f32, best.m as f32));
+    }
+    ((best.d * f64::from(span)) as f32, lo + (best.m * f64::from(span)) as f32)
+}
+
+/// A line through the values of a group, and the weighted square of its error.
+#[derive(Clone, Copy)]
+struct Line {
+    d: f64,
+    m: f64,
+    error: f64,
+}
+
+impl Line {
+    fn replace(&mut self, other: Self) {
+        if other.d > 0.0 && other.error < self.error {
+            *self = other;
         }
     }
-    ((best.0 * f64::from(span)) as f32, lo + (best.1 * f64::from(span)) as f32)
+}
+
+/// The least-squares problem `x ≈ d (s q) + m t` for the `d` and `m` of a whole
+/// superblock: `q` are codes, `s` and `t` the integers of a group.
+#[derive(Default)]
+pub(super) struct Plane {
+    /// Of the products of `s q`, `t` and `x`, weighted.
+    uu: f64,
+    ut: f64,
+    tt: f64,
+    ux: f64,
+    tx: f64,
+}
+
+impl Plane {
+    /// Adds a group. Its values are below 1e9, so that no sum overflows.
+    pub(super) fn add<const N: usize>(
+        &mut self,
+        x: &[f32; N],
+        q: &[f32; N],
+        importance: Option<&[f32; N]>,
+        [s, t]: [f32; 2],
+    ) {
+        let w = weights(x, importance);
+        let (wq, wx) = (product(&w, q), product(&w, x));
+        let (s, t) = (f64::from(s), f64::from(t));
+        self.uu += s * s * f64::from(dot(&wq, q));
+        self.ut += s * t * sum(&wq);
+        self.tt += t * t * sum(&w);
+        self.ux += s * f64::from(dot(&wq, x));
+        self.tx += t * sum(&wx);
+    }
+
+    /// `d` and `m`, if the groups determine both.
+    pub(super) fn solve(&self) -> Option<(f32, f32)> {
+        let determinant = self.uu * self.tt - self.ut * self.ut;
+        // Codes that are all alike leave it open which of the two they are to come from.
+        (determinant > 1e-6 * self.uu * self.tt).then(|| {
+            let d = (self.ux * self.tt - self.tx * self.ut) / determinant;
+            let m = (self.tx * self.uu - self.ux * self.ut) / determinant;
+            (d as f32, m as f32)
+        })
+    }
 }
 
 fn sum<const N: usize>(x: &[f32; N]) -> f64 {
@@ -140,12 +222,25 @@ mod tests {
         };
         let codes: [f32; 32] = std::array::from_fn(|i| (i % 16) as f32);
         let x = codes.map(|q| 0.25 * (q - 8.0));
-        near((symmetric(&x, -8.0), 0.0), (0.25, 0.0));
-        near(affine(&x, 15.0, 0.0), (0.25, -2.0));
+        near((symmetric(&x, None, -8.0), 0.0), (0.25, 0.0));
+        near(affine(&x, None, 15.0, 0.0), (0.25, -2.0));
         // All values positive: an offset that must not be above 0 stays there.
         let x = codes.map(|q| 0.25 * q + 1000.0);
-        near(affine(&x, 15.0, f32::INFINITY), (0.25, 1000.0));
-        assert_eq!(affine(&x, 15.0, 0.0).1, 0.0);
+        near(affine(&x, None, 15.0, f32::INFINITY), (0.25, 1000.0));
+        assert_eq!(affine(&x, None, 15.0, 0.0).1, 0.0);
+    }
+
+    #[test]
+    fn planes_are_found() {
+        let (d, m) = (0.25f32, -3.0f32);
+        let mut sums = Plane::default();
+        for (s, t) in [(3.0, 1.0), (7.0, 5.0)] {
+            let q: [f32; 16] = std::array::from_fn(|i| (i * 5 % 8) as f32);
+            sums.add(&q.map(|q| d * s * q + m * t), &q, None, [s, t]);
+        }
+        let (found, offset) = sums.solve().unwrap();
+        assert!((found - d).abs() < 1e-5 && (offset - m).abs() < 1e-5, "{found} {offset}");
+        assert_eq!(Plane::default().solve(), None);
     }
 
     #[test]
@@ -154,7 +249,7 @@ mod tests {
         let error = |d: f32| -> f32 {
             x.iter().map(|v| (d * nearest(v / d, -8.0, 7.0) - v).powi(2) * (1.0 + v.abs())).sum()
         };
-        assert!(error(symmetric(&x, -8.0)) < error(largest(&x) / -8.0));
+        assert!(error(symmetric(&x, None, -8.0)) < error(largest(&x) / -8.0));
     }
 
     #[test]

@@ -146,7 +146,8 @@ impl Value {
         }
     }
 
-    pub(super) fn as_uint(&self) -> Option<u64> {
+    /// A non-negative integer of any integer type.
+    pub fn as_uint(&self) -> Option<u64> {
         match *self {
             Self::U64(v) => Some(v),
             Self::Bool(_) => None,

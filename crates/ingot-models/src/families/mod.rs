@@ -96,6 +96,20 @@ impl Family {
         self.row().name
     }
 
+    /// The architecture that GGUF files of the family name.
+    pub const fn architecture(self) -> &'static str {
+        match self {
+            Self::Mistral => Self::Llama.row().arch,
+            other => other.row().arch,
+        }
+    }
+
+    /// Whether GGUF files of this architecture store the rows of queries and keys so
+    /// that rotary pairs are neighbours.
+    pub fn stores_pairs(architecture: &str) -> bool {
+        Self::from_gguf(architecture).is_some_and(|family| family.row().permuted)
+    }
+
     pub(crate) fn from_gguf(arch: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|f| f.row().arch == arch)
     }

@@ -16,6 +16,9 @@ pub(crate) struct Names {
 }
 
 impl Names {
+    /// As models without vision have them; norms may be called otherwise.
+    pub(crate) const USUAL: Self = Self { prefix: "model.", head_prefix: "", four_norms: false };
+
     pub(super) fn of(folder: &HfFolder) -> Self {
         // Models with vision, as they were and as newer versions save them.
         let prefixes =
@@ -28,7 +31,7 @@ impl Names {
     }
 
     /// The Hugging Face name of a tensor with this GGUF name.
-    pub(super) fn name(&self, gguf: &str) -> Option<String> {
+    pub(crate) fn name(&self, gguf: &str) -> Option<String> {
         let Self { prefix, head_prefix, four_norms } = self;
         match gguf {
             "token_embd.weight" => return Some(format!("{prefix}embed_tokens.weight")),
@@ -59,7 +62,7 @@ impl Names {
     }
 
     /// Whether a tensor is part of the text model.
-    pub(super) fn is_text(&self, name: &str) -> bool {
+    pub(crate) fn is_text(&self, name: &str) -> bool {
         self.prefix == "model." || name.starts_with(self.prefix) || name.ends_with("lm_head.weight")
     }
 }

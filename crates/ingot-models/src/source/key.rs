@@ -14,9 +14,15 @@ impl Key {
     }
 }
 
+/// The key that is `ARCH.name` in GGUF.
+pub(crate) fn with_gguf_name(name: &str) -> Option<Key> {
+    ALL.iter().copied().find(|key| key.gguf == name)
+}
+
 macro_rules! keys {
     ($($name:ident: $gguf:literal, $hf:literal;)*) => {
         $(pub(crate) const $name: Key = Key { gguf: $gguf, hf: $hf };)*
+        const ALL: &[Key] = &[$($name),*];
     };
 }
 

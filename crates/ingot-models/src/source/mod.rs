@@ -3,9 +3,9 @@
 //! Families ask for hyper-parameters by [`Key`] and for tensors by their GGUF
 //! name; a Hugging Face folder is asked with its own names for the same things.
 
-mod huggingface;
+pub(crate) mod huggingface;
 pub(crate) mod key;
-mod rwkv;
+pub(crate) mod rwkv;
 
 use huggingface::Names;
 pub(crate) use key::Key;

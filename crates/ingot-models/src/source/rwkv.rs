@@ -29,7 +29,7 @@ pub(super) fn size(folder: &HfFolder, key: Key) -> Option<u64> {
 }
 
 /// The official names of what GGUF keeps under one name.
-pub(super) fn names(gguf: &str) -> Option<Vec<String>> {
+pub(crate) fn names(gguf: &str) -> Option<Vec<String>> {
     let (stem, kind) = gguf.rsplit_once('.')?;
     let one = |name: String| Some(vec![name]);
     match stem {

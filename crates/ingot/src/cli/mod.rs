@@ -4,6 +4,7 @@
 mod hub;
 mod judge;
 mod model;
+mod quantize;
 mod run;
 mod sampling;
 mod serve;
@@ -13,6 +14,7 @@ mod tools;
 pub use hub::{ListArgs, PullArgs, RmArgs};
 pub use judge::{PerplexityArgs, TuneArgs, ValidateArgs};
 pub use model::{EngineArgs, ModelArgument, ModelOption, Settings};
+pub use quantize::{ConvertArgs, Making, QuantizeArgs};
 pub use run::{ChatArgs, Output, RunArgs};
 pub use sampling::SamplingArgs;
 pub use serve::{LogFormat, ServeArgs};
@@ -73,6 +75,10 @@ pub enum Command {
     Tokenize(TokenizeArgs),
     /// Write the logits of a list of tokens to a file
     Logits(LogitsArgs),
+    /// Make a smaller GGUF file of a model
+    Quantize(QuantizeArgs),
+    /// Make a GGUF file of a Hugging Face folder
+    Convert(ConvertArgs),
     /// Measure how fast a model is read and written
     Bench(BenchArgs),
     /// Measure how well a model predicts a text

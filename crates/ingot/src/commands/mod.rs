@@ -10,6 +10,7 @@ mod list;
 mod logits;
 mod perplexity;
 mod pull;
+mod quantize;
 mod rm;
 mod run;
 mod serve;
@@ -34,6 +35,8 @@ pub fn run(command: Command) -> Result {
         Command::Inspect(args) => inspect::run(&args),
         Command::Tokenize(args) => tokenize::run(&args),
         Command::Logits(args) => logits::run(&args),
+        Command::Quantize(args) => quantize::quantize(&args),
+        Command::Convert(args) => quantize::convert(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Perplexity(args) => perplexity::run(&args),
         Command::Validate(args) => validate::run(&args),
