@@ -544,7 +544,12 @@ fn removing_touches_nothing_else() {
     hub.cache().remove(&hub.cache().removal(&reference("")).unwrap()).unwrap();
     assert_eq!(names(elsewhere.path()), ["M-Q8_0.gguf"]);
     assert!(!setup.folder().exists());
-    // A link in the place of the repository's folder.
+    // A link in the place of the folder of blobs, and of the repository's.
+    fs::create_dir(setup.folder()).unwrap();
+    symlink(elsewhere.path(), setup.folder().join("blobs")).unwrap();
+    assert!(matches!(hub.cache().removal(&reference("")), Err(Error::Io { .. })));
+    fs::remove_file(setup.folder().join("blobs")).unwrap();
+    fs::remove_dir(setup.folder()).unwrap();
     symlink(elsewhere.path(), setup.folder()).unwrap();
     assert!(matches!(hub.cache().removal(&reference("")), Err(Error::Io { .. })));
     assert_eq!(names(elsewhere.path()), ["M-Q8_0.gguf"]);

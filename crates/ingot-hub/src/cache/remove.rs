@@ -30,13 +30,19 @@ impl Cache {
         let repo = of.repo.clone();
         let missing = || Error::NotCached { name: of.to_string() };
         let folder = self.folder(&repo);
-        match fs::symlink_metadata(&folder) {
-            Ok(there) if there.is_dir() => {}
-            Ok(_) => {
-                let source = io::Error::new(io::ErrorKind::NotADirectory, "expected a folder, not a link");
-                return Err(Error::Io { path: folder, source });
+        // A link would lead out of the cache.
+        for part in ["", "refs", "snapshots", "blobs"] {
+            let path = folder.join(part);
+            match fs::symlink_metadata(&path) {
+                Ok(there) if there.is_dir() => {}
+                Ok(_) => {
+                    let source =
+                        io::Error::new(io::ErrorKind::NotADirectory, "expected a folder, not a link");
+                    return Err(Error::Io { path, source });
+                }
+                Err(_) if part.is_empty() => return Err(missing()),
+                Err(_) => {}
             }
-            Err(_) => return Err(missing()),
         }
         if entries(&self.locks(&repo)).any(|(_, lock)| Lock::is_held(&lock)) {
             return Err(Error::InUse { name: of.to_string() });
