@@ -12,7 +12,7 @@ pub use model::{EngineArgs, ModelArgument, ModelOption, Settings};
 pub use run::{ChatArgs, Output, RunArgs};
 pub use sampling::SamplingArgs;
 pub use serve::{LogFormat, ServeArgs};
-pub use study::{BenchArgs, DiffArgs};
+pub use study::{BenchArgs, DiffArgs, Format, ProfileArgs};
 pub use tools::{CompletionsArgs, DoctorArgs, InspectArgs, LogitsArgs, ManArgs, TokenizeArgs};
 
 use clap::{Parser, Subcommand};
@@ -62,7 +62,9 @@ pub enum Command {
     /// Write the logits of a list of tokens to a file
     Logits(LogitsArgs),
     /// Measure how fast a model is read and written
-    Bench(BenchArgs),
+    Bench(Box<BenchArgs>),
+    /// Show where the time of a step goes: op by op, layer by layer
+    Profile(ProfileArgs),
     /// Compare what two executors compute, buffer by buffer
     Diff(DiffArgs),
     /// Look at this computer and say what ingot makes of it

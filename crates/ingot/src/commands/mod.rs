@@ -6,6 +6,7 @@ mod diff;
 mod doctor;
 mod inspect;
 mod logits;
+mod profile;
 mod run;
 mod serve;
 mod shell;
@@ -25,6 +26,7 @@ pub fn run(command: Command) -> Result {
         Command::Tokenize(args) => tokenize::run(&args),
         Command::Logits(args) => logits::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Profile(args) => profile::run(&args),
         Command::Diff(args) => diff::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Completions(args) => shell::completions(&args),

@@ -3,6 +3,7 @@
 //! that changes from moment to moment, so it is read and written in turns. Small
 //! and huge pages are measured in alternation.
 
+use crate::spread::Spread;
 use ingot_cpu::Reader;
 use serde_json::{Value, json};
 
@@ -21,6 +22,10 @@ pub struct Bandwidth {
     pub huge_pages: Option<f64>,
 }
 
+/// Models of no more bytes may live in the processor's caches, and what the memory
+/// can do says nothing about them.
+pub const CACHED: u64 = 64 << 20;
+
 /// Bytes of a buffer: no processor keeps a noticeable part of it.
 const SIZE: usize = 512 << 20;
 
@@ -32,6 +37,12 @@ impl Buffers {
         }
         let small = Reader::new(threads, SIZE, false)?;
         Some(Self { small, huge: Reader::new(threads, SIZE, true) })
+    }
+
+    /// What most of several reads have, better pages only: bytes a second.
+    pub fn typical(&self) -> f64 {
+        const READS: usize = 5;
+        Spread::of((0..READS).map(|_| self.read().best())).median
     }
 
     /// Reads everything once.
