@@ -173,9 +173,9 @@ fn check_xml(text: &str) {
 
 #[test]
 fn every_combination_of_lists() {
-    let json =
-        quick(&["--json", "--depth", "0,70,0", "--batch", "1,3", "--threads", "1,2", "--prompt", "4,9"])
-            .json();
+    let lists =
+        ["--depth", "0,70,0", "--batch", "1,3", "--threads", "1,2", "--prompt", "4,9", "--tokens", "3"];
+    let json = ingot(&[&["bench", MODEL, "--json", "--rounds", "3"], &lists[..]].concat()).json();
     let points = json["points"].as_array().unwrap();
     let place = |p: &Value| {
         ["threads", "depth", "work", "tokens", "sequences"].map(|key| p[key].to_string()).join(" ")
@@ -265,7 +265,8 @@ fn runs_are_compared() {
     assert!(first["overlap"] == false && first["ratio"].as_f64().unwrap() < 1.0, "{compared}");
     assert_eq!(compared["differ"].as_array().unwrap().len(), 1, "{compared}");
     assert!(quick(&["--compare", &saved]).ok().contains(" slower |"));
-    quick(&["--compare", &saved, "--prompt", "0", "--tokens", "4"]).fails(1, &["nothing", "read 8, 2"]);
+    ingot(&["bench", MODEL, "--compare", &saved, "--prompt", "0", "--tokens", "4", "--rounds", "1"])
+        .fails(1, &["nothing", "read 8, 2"]);
     json["points"][0]["tokens_per_s"]["min"] = "x".into();
     fs::write(&saved, json.to_string()).unwrap();
     quick(&["--compare", &saved]).fails(1, &["no report"]);
@@ -281,8 +282,8 @@ fn plots_are_well_formed() {
     let picture = fs::read_to_string(&svg).unwrap();
     check_xml(&picture);
     assert!(!picture.contains('\u{1b}') && picture.contains("prefers-color-scheme:dark"));
-    for word in [">Reading<", ">Writing<", ">tokens of context before<", ">sequences at the same time<"] {
-        assert!(picture.contains(word), "{word} is not in the picture");
+    for word in ["Reading", "Writing", "tokens of context before", "sequences at the same time"] {
+        assert!(picture.contains(&format!(">\n{word}\n<")), "{word} is not in the picture");
     }
     let page = fs::read_to_string(&html).unwrap();
     assert!(
@@ -473,8 +474,8 @@ fn traces_are_nested_and_pictures_well_formed() {
     }
     let picture = fs::read_to_string(&svg).unwrap();
     check_xml(&picture);
-    for word in [">layer 0<", ">output<", ">recurrence<", ">between<"] {
-        assert!(picture.contains(word), "{word} is not in the picture");
+    for word in ["layer 0", "output", "recurrence", "between"] {
+        assert!(picture.contains(&format!(">\n{word}\n<")), "{word} is not in the picture");
     }
     assert!(fs::read_to_string(&html).unwrap().contains("<h2>a written token after 3, by layer</h2>"));
 }

@@ -130,8 +130,8 @@ Two steps are looked at: one that reads --prompt tokens, and one that writes a t
 after --depth tokens of context. On the processor the pieces of a step are timed as they
 run, each from one point where all threads meet to the next. On a GPU launches are run
 one by one and timed by the device; together they take longer than the step, in which
-they follow each other without a pause. Of several runs the median counts. The trace is
-for https://ui.perfetto.dev and chrome://tracing.")]
+they follow each other without a pause. Of several runs the medians count; picture
+and trace show the fastest. The trace is for https://ui.perfetto.dev and chrome://tracing.")]
 pub struct ProfileArgs {
     /// Which model.
     #[command(flatten)]
@@ -148,7 +148,7 @@ pub struct ProfileArgs {
     /// List every op of every layer
     #[arg(long)]
     pub all: bool,
-    /// Write one of the runs as a trace
+    /// Write the fastest run as a trace
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub trace: Option<PathBuf>,
     /// Draw the steps: a .svg file, or a .html page with the tables (repeatable)

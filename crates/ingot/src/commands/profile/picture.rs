@@ -139,7 +139,7 @@ impl<'a> Part<'a> {
         for i in 0..=(self.scale / unit) as usize {
             let (at, x) = (unit * i as f64, self.x(unit * i as f64));
             fill(area, (x, top), (x, bottom + 4), GRID)?;
-            let label = if i == 0 { "0".into() } else { time(at) };
+            let label = if i == 0 { "0".into() } else { mark(at) };
             write(area, (x - text_width(&label, SMALL) / 2, bottom + 8), SMALL, FAINT, &label)?;
         }
         Ok(())
@@ -184,12 +184,14 @@ impl<'a> Part<'a> {
         let step = self.phase.pieces_seconds() + self.phase.between();
         for (kind, sum) in &kinds {
             let share = format!("{}, {:.1} %", time(sum.seconds), 100.0 * sum.seconds / step);
-            let speed =
-                sum.speed().map_or(String::new(), |s| format!(", {}/s", crate::units::bytes(s as u64)));
             let floor = report.limit.map(|limit| sum.cost.bytes() as f64 / limit);
-            let of = floor
-                .filter(|f| *f > 0.0)
-                .map_or(String::new(), |f| format!(", {:.0} % of memory's", 100.0 * f / sum.seconds));
+            let speed = match (self.phase.rows, sum.speed(), sum.operations()) {
+                (2.., _, Some(operations)) => format!(", {:.0} GFLOP/s", operations / 1e9),
+                (1, Some(speed), _) => format!(", {}/s", crate::units::bytes(speed as u64)),
+                _ => String::new(),
+            };
+            let of = floor.filter(|f| *f > 0.0 && self.phase.rows == 1);
+            let of = of.map_or(String::new(), |f| format!(", {:.0} % of memory's", 100.0 * f / sum.seconds));
             bar(short(*kind), sum.seconds, floor, colour(*kind), format!("{share}{speed}{of}"))?;
         }
         let between = self.phase.between();
@@ -228,6 +230,17 @@ fn sentence(words: &str) -> String {
     letters.next().map_or(String::new(), |first| first.to_uppercase().collect::<String>() + letters.as_str())
 }
 
+/// A time below a mark, without digits that say nothing: `20 ms`.
+fn mark(seconds: f64) -> String {
+    let (number, unit) = match seconds {
+        s if s < 0.9995e-3 => (1e6 * s, "us"),
+        s if s < 0.9995 => (1e3 * s, "ms"),
+        s => (s, "s"),
+    };
+    // At most two digits: marks are 1, 2 or 5 times a power of ten apart.
+    format!("{} {unit}", (number * 100.0).round() / 100.0)
+}
+
 /// 1, 2 or 5 times a power of ten, not much less than `x`.
 fn round_part(x: f64) -> f64 {
     let power = 10f64.powf(x.log10().floor());
@@ -244,6 +257,7 @@ mod tests {
         for (x, expected) in [(0.0034, 0.002), (0.00011, 0.0001), (7.0, 5.0), (10.0, 10.0), (0.05, 0.05)] {
             assert!((round_part(x) / expected - 1.0).abs() < 1e-9, "{x}");
         }
+        assert_eq!([5e-5, 0.02, 0.1 + 0.2, 2.5].map(mark), ["50 us", "20 ms", "300 ms", "2.5 s"]);
         assert_eq!(sentence("a written token"), "A written token");
     }
 }

@@ -17,7 +17,7 @@ pub struct Piece {
     pub cost: Cost,
     /// Median of the runs.
     pub seconds: f64,
-    /// Begin and end in the run that is shown, in seconds since that began.
+    /// Begin and end in the run that is shown, the fastest, in seconds since that began.
     pub span: Range<f64>,
 }
 

@@ -46,6 +46,11 @@ impl Sum {
     pub fn speed(&self) -> Option<f64> {
         (self.cost.bytes() > 0 && self.seconds > 0.0).then(|| self.cost.bytes() as f64 / self.seconds)
     }
+
+    /// Additions and multiplications a second.
+    pub fn operations(&self) -> Option<f64> {
+        (self.cost.operations > 0 && self.seconds > 0.0).then(|| self.cost.operations as f64 / self.seconds)
+    }
 }
 
 impl Phase {
@@ -152,40 +157,34 @@ impl Report {
     }
 
     fn table(&self, phase: &Phase, what: &str, sums: &[Sum], more: usize, whole: bool) -> Table {
-        let mut table = Table::new(&[what, "pieces", "us", "share", "bytes", "read with", "of memory's"], 1);
+        let header = [what, "pieces", "us", "share", "bytes", "read with", "of memory's", "GFLOP/s"];
+        let mut table = Table::new(&header, 1);
         let step = phase.pieces_seconds() + phase.between();
-        let mut row = |name: String, pieces: usize, seconds: f64, speed: Option<f64>, bytes: usize| {
+        let mut row = |sum: &Sum| {
+            let (bytes, speed) = (sum.cost.bytes(), sum.speed());
             let limit = speed.zip(self.limit).map(|(speed, limit)| format!("{:.0} %", 100.0 * speed / limit));
             table.row([
-                name,
-                if pieces > 0 { pieces.to_string() } else { String::new() },
-                format!("{:.1}", 1e6 * seconds),
-                format!("{:.1} %", 100.0 * seconds / step),
+                sum.name.clone(),
+                if sum.pieces > 0 { sum.pieces.to_string() } else { String::new() },
+                format!("{:.1}", 1e6 * sum.seconds),
+                format!("{:.1} %", 100.0 * sum.seconds / step),
                 if bytes > 0 { units::bytes(bytes as u64) } else { String::new() },
                 speed.map_or(String::new(), |speed| format!("{}/s", units::bytes(speed as u64))),
                 limit.unwrap_or_default(),
+                sum.operations().map_or(String::new(), |n| format!("{:.1}", n / 1e9)),
             ]);
         };
-        for sum in sums {
-            row(sum.name.clone(), sum.pieces, sum.seconds, sum.speed(), sum.cost.bytes());
-        }
+        sums.iter().for_each(&mut row);
+        let rest = |name: String, seconds: f64| Sum { name, pieces: 0, seconds, cost: Cost::default() };
         if more > 0 {
             let shown: f64 = sums.iter().map(|sum| sum.seconds).sum();
-            row(format!("{more} others (--all)"), 0, phase.pieces_seconds() - shown, None, 0);
+            row(&rest(format!("{more} others (--all)"), phase.pieces_seconds() - shown));
         }
         if whole {
             if self.gpu.is_none() {
-                row("between".into(), 0, phase.between(), None, 0);
+                row(&rest("between".into(), phase.between()));
             }
-            let all = Sum::of("together", phase.pieces.iter());
-            let seconds = step;
-            row(
-                all.name.clone(),
-                all.pieces,
-                seconds,
-                Some(all.cost.bytes() as f64 / seconds),
-                all.cost.bytes(),
-            );
+            row(&Sum { seconds: step, ..Sum::of("together", phase.pieces.iter()) });
         }
         table
     }
@@ -226,6 +225,7 @@ impl Report {
                 "seconds": sum.seconds,
                 "bytes": sum.cost.bytes(),
                 "bytes_per_s": sum.speed(),
+                "operations_per_s": sum.operations(),
                 "share_of_memory": sum.speed().zip(self.limit).map(|(speed, limit)| speed / limit),
             })
         };
