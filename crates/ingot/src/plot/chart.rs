@@ -148,10 +148,10 @@ fn ticks(mut xs: Vec<f64>) -> Vec<f64> {
     kept
 }
 
-/// A number on an axis: `512`, `4k` and not `4096.000`.
+/// A number on an axis: `512` and not `512.000`.
 fn short(x: f64) -> String {
     match x {
-        x if x.abs() >= 1e4 => format!("{:.0}k", x / 1e3),
+        x if x.abs() >= 1e6 => format!("{:.1}M", x / 1e6),
         x if x.fract() == 0.0 => format!("{x:.0}"),
         x if x.abs() >= 10.0 => format!("{x:.0}"),
         x => format!("{x:.1}"),
@@ -167,6 +167,6 @@ mod tests {
         assert_eq!(ticks(vec![0.0, 1.0, 512.0, 512.0, 4096.0]), [0.0, 512.0, 4096.0]);
         assert_eq!(ticks(vec![1.0, 2.0, 4.0, 8.0]), [1.0, 2.0, 4.0, 8.0]);
         assert_eq!(ticks(vec![7.0]), [7.0]);
-        assert_eq!([0.0, 4096.0, 16384.0, 2.5, 97.5].map(short), ["0", "4096", "16k", "2.5", "98"]);
+        assert_eq!([0.0, 4096.0, 16384.0, 2.5, 97.5].map(short), ["0", "4096", "16384", "2.5", "98"]);
     }
 }

@@ -161,11 +161,11 @@ impl Kind {
 
 /// What a page shows around a picture.
 pub struct Page {
-    /// Its title.
+    /// What windows that show it are called; the picture has a title of its own.
     pub title: String,
-    /// A paragraph before the picture.
+    /// A paragraph after the picture.
     pub about: String,
-    /// After the picture, each with a heading.
+    /// After that, each with a heading.
     pub tables: Vec<(String, Table)>,
 }
 
@@ -185,9 +185,8 @@ impl Page {
 <style>{PAGE_STYLE}</style>
 </head>
 <body>
-<h1>{title}</h1>
-<p>{about}</p>
 {svg}
+<p>{about}</p>
 {tables}</body>
 </html>
 "
@@ -198,7 +197,7 @@ impl Page {
 const PAGE_STYLE: &str = "
 body{font:15px/1.5 system-ui,-apple-system,\"Segoe UI\",Roboto,sans-serif;max-width:1000px;margin:2em auto;
 padding:0 1em;color:#1f2328;background:#fff}
-h1{font-size:1.4em}h2{font-size:1.1em;margin-top:2em}
+h2{font-size:1.1em;margin-top:2em}
 table{border-collapse:collapse;font-variant-numeric:tabular-nums}
 th,td{padding:.25em .8em .25em 0;text-align:left;border-bottom:1px solid #d8dee4}
 th{color:#59636e;font-weight:600}.n{text-align:right}
@@ -241,7 +240,9 @@ mod tests {
         assert!(picture.svg.contains("&lt;script&gt;&amp;"), "{}", picture.svg);
         assert!(!picture.svg.contains('\u{1b}') && picture.svg.matches("</svg>").count() == 1);
         let page = Page { title: "<x>".into(), about: "a\"b".into(), tables: Vec::new() };
-        assert!(page.html("").contains("<h1>&lt;x&gt;</h1>\n<p>a&quot;b</p>"));
+        assert!(
+            page.html("").contains("<title>&lt;x&gt;</title>") && page.html("").contains("<p>a&quot;b</p>")
+        );
     }
 
     #[test]

@@ -36,7 +36,9 @@ pub fn run(args: &BenchArgs) -> Result {
     args.plot.iter().try_for_each(|path| Kind::of(path).map(|_| ()))?;
     let saved = args.compare.as_deref().map(Saved::read).transpose()?;
     let place = Place::find(args.model.path())?;
-    let mut report = measure(args, &todo, &place)?;
+    let measured = measure(args, &todo, &place);
+    announce(args, "");
+    let mut report = measured?;
     if let Some(saved) = &saved {
         let with_threads = todo.threads.len() > 1;
         report.comparison = Some(Comparison::new(saved, report.about(), &report.points, with_threads)?);
@@ -157,7 +159,6 @@ fn measure(args: &BenchArgs, todo: &Todo, place: &Place) -> Result<Report> {
         });
         report.points.extend(points);
     }
-    announce(args, "");
     Ok(report.expect("a number of threads"))
 }
 

@@ -97,7 +97,10 @@ impl Peer {
     }
 
     fn ask(&mut self, question: &Value) -> Result<Value> {
-        let ended = || Failure::new("llama.cpp ended before it answered");
+        let ended = || {
+            Failure::new("llama.cpp ended before it answered")
+                .hint("what `python3 -c 'import llama_cpp'` says may help")
+        };
         let input = self.input.as_mut().expect("open until the end");
         writeln!(input, "{question}").and_then(|()| input.flush()).map_err(|_| ended())?;
         let mut line = String::new();

@@ -26,6 +26,16 @@ impl Axis {
         }
     }
 
+    /// As a part of a title.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Depth => "by context",
+            Self::Prompt => "by length",
+            Self::Sequences => "by sequences",
+            Self::Threads => "by threads",
+        }
+    }
+
     /// Where a point is on it.
     fn of(self, place: &Place) -> Option<usize> {
         match self {
@@ -117,7 +127,12 @@ fn chart(points: &[Point], axis: Axis, show: &Show, peer: Option<&str>) -> Chart
         series.push(Series { name, marks: line(kind, show.peer) });
     }
     series.retain(|series| !series.marks.is_empty());
-    Chart { title: show.title.into(), x: axis.label().into(), y: show.unit.into(), series }
+    Chart {
+        title: format!("{}, {}", show.title, axis.name()),
+        x: axis.label().into(),
+        y: show.unit.into(),
+        series,
+    }
 }
 
 /// What tells a line from the others: all that is not the same in them.
@@ -196,8 +211,11 @@ mod tests {
         let charts = charts(&points, None);
         let shown: Vec<_> = charts.iter().map(|c| (c.title.as_str(), c.x.as_str(), c.series.len())).collect();
         let context = "tokens of context before";
-        let expected =
-            [("Reading", context, 1), ("Writing", context, 2), ("Writing", "sequences at the same time", 2)];
+        let expected = [
+            ("Reading, by context", context, 1),
+            ("Writing, by context", context, 2),
+            ("Writing, by sequences", "sequences at the same time", 2),
+        ];
         assert_eq!(shown, expected);
         let names: Vec<_> = charts[1].series.iter().map(|s| s.name.as_str()).collect();
         assert_eq!(names, ["write 4, 1 sequence", "write 4, 4 sequences"]);
