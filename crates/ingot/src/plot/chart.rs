@@ -133,18 +133,18 @@ fn colour(series: usize) -> Colour {
     PALETTE[series % PALETTE.len()]
 }
 
-/// Those of the values that have room for a label each.
+/// Those of the values that have room for a label each, the first and the last among them.
 fn ticks(mut xs: Vec<f64>) -> Vec<f64> {
     xs.sort_by(f64::total_cmp);
-    xs.dedup();
-    let room = 0.09 * (xs[xs.len() - 1] - xs[0]);
-    let mut kept = vec![xs.pop().expect("at least one mark")];
-    for x in xs.into_iter().rev() {
-        if kept[kept.len() - 1] - x >= room {
+    let (first, last) = (xs[0], xs[xs.len() - 1]);
+    let room = 0.09 * (last - first);
+    let mut kept = vec![first];
+    for x in xs {
+        let after = x - kept[kept.len() - 1];
+        if after > 0.0 && after >= room && (x == last || last - x >= room) {
             kept.push(x);
         }
     }
-    kept.reverse();
     kept
 }
 
