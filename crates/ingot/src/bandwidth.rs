@@ -39,16 +39,21 @@ impl Buffers {
         Some(Self { small, huge: Reader::new(threads, SIZE, true) })
     }
 
-    /// What most of several reads have, better pages only: bytes a second.
-    pub fn typical(&self) -> f64 {
-        const READS: usize = 5;
-        Spread::of((0..READS).map(|_| self.read().best())).median
-    }
-
     /// Reads everything once.
     pub fn read(&self) -> Bandwidth {
         Bandwidth { small_pages: self.small.rate(), huge_pages: self.huge.as_ref().map(Reader::rate) }
     }
+}
+
+/// What most of several reads have, from huge pages where there are any: bytes a second.
+/// `None` if there is no memory to read.
+pub fn typical(threads: usize) -> Option<f64> {
+    const READS: usize = 5;
+    if ingot::available_memory() < 2 * SIZE as u64 {
+        return None;
+    }
+    let reader = Reader::new(threads, SIZE, true).or_else(|| Reader::new(threads, SIZE, false))?;
+    Some(Spread::of((0..READS).map(|_| reader.rate())).median)
 }
 
 impl Bandwidth {

@@ -4,6 +4,7 @@ Reads one JSON object a line from standard input and answers with one on standar
 output. The first says what to open; then `begin` reads a context, `read` and `write`
 say how many seconds that took after it. Tokens do not matter and come from a counter.
 """
+import ctypes
 import json
 import sys
 import time
@@ -73,7 +74,7 @@ def main():
             run(tokens, params.n_batch)
             if tokens > 0:
                 size = lib.llama_state_seq_get_size(context, 0)
-                state = (lib.ctypes.c_uint8 * size)()
+                state = (ctypes.c_uint8 * size)()
                 lib.llama_state_seq_get_data(context, state, size, 0)
             answer(seconds=0.0)
             continue

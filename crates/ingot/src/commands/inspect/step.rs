@@ -2,7 +2,7 @@
 //! of a token need on this computer.
 
 use super::{contexts, heading};
-use crate::bandwidth::{Buffers, CACHED};
+use crate::bandwidth::{self, CACHED};
 use crate::bare::{Bare, Source};
 use crate::cli::InspectArgs;
 use crate::device::Device;
@@ -193,8 +193,8 @@ fn floor(model: &Model, file: &ModelFile, place: &Place, named: Option<Device>) 
         ExecutorKind::Cpu => {
             let _progress = Progress::new("measuring the memory", 0);
             let threads = ingot_cpu::Pool::default_threads();
-            match Buffers::new(threads) {
-                Some(buffers) => buffers.typical(),
+            match bandwidth::typical(threads) {
+                Some(speed) => speed,
                 None => return Ok(None),
             }
         }

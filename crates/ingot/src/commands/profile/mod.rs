@@ -7,7 +7,7 @@ mod report;
 mod trace;
 
 use super::bench::Bench;
-use crate::bandwidth::{Buffers, CACHED};
+use crate::bandwidth::{self, CACHED};
 use crate::bare::{Bare, Source};
 use crate::cli::ProfileArgs;
 use crate::device;
@@ -72,9 +72,7 @@ fn limit(bare: &mut Bare) -> Result<Option<f64>> {
     match &mut bare.machine {
         Machine::Gpu(_) if bare.executor == ExecutorKind::Gpu(DeviceKind::Sim) => Ok(None),
         Machine::Gpu(gpu) => Ok(Some(gpu.copy_bandwidth().map_err(ingot::Error::from)?)),
-        Machine::Cpu(cpu) if weights > CACHED => {
-            Ok(Buffers::new(cpu.threads()).map(|buffers| buffers.typical()))
-        }
+        Machine::Cpu(cpu) if weights > CACHED => Ok(bandwidth::typical(cpu.threads())),
         Machine::Cpu(_) | Machine::Reference(_) => Ok(None),
     }
 }
