@@ -105,7 +105,7 @@ fn measure(case: &Case, threads: Option<usize>, rounds: usize, caches: &mut [u64
         let cost: Cost = ops.map(|op| op.cost(&plan, &load)).sum();
         let bytes = cost.bytes() + rows_bytes(&plan, rows);
         println!(
-            "{:50} {rows:3} after {past:<4} {:>9.1} us {:>7.1} GB/s {:>8.1} GFLOP/s",
+            "{:52} {rows:3} after {past:<4} {:>9.1} us {:>7.1} GB/s {:>8.1} GFLOP/s",
             case.name,
             1e6 * median,
             bytes as f64 / median / 1e9,
