@@ -504,3 +504,29 @@ fn what_makes_no_sense_is_refused() {
     let options = CpuOptions { cache_type: DType::Q4_0, ..CpuOptions::default() };
     assert!(CpuExecutor::new(plan, weights, &options).is_err());
 }
+
+#[test]
+fn pieces_are_timed_and_change_nothing() {
+    for (name, build) in MODELS {
+        let [mut plain, mut timed] =
+            [(); 2].map(|()| executor(build, Precision::Q8, DType::Q8_0, f32_cache()));
+        let pieces = timed.pieces();
+        let mut ops: Vec<usize> = pieces.iter().flatten().copied().collect();
+        ops.sort_unstable();
+        assert_eq!(ops, (0..timed.plan().ops().len()).collect::<Vec<_>>(), "{name}: every op in one piece");
+        for step in steps() {
+            let [mut expected, mut got] = [Vec::new(), Vec::new()];
+            plain.run(&step, &mut expected).unwrap();
+            let times = timed.run_timed(&step, &mut got).unwrap();
+            assert_eq!(times.len(), pieces.len(), "{name}");
+            assert!(
+                times.iter().all(|t| t.start <= t.end) && times.is_sorted_by(|a, b| a.end <= b.start),
+                "{times:?}"
+            );
+            assert!(got == expected, "{name}: timing changes results");
+        }
+        let wrong = Step::single(&[VOCAB as u32], 0, 2, &[5]);
+        assert!(timed.run_timed(&wrong, &mut Vec::new()).is_err());
+        timed.run(&steps()[0], &mut Vec::new()).unwrap();
+    }
+}

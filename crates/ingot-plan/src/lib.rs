@@ -11,6 +11,7 @@
 //! it is the oracle that every fast executor is compared with.
 
 mod builder;
+mod cost;
 mod display;
 mod executor;
 mod layout;
@@ -21,6 +22,7 @@ mod step;
 mod window;
 
 pub use builder::{ExpertWeights, PlanBuilder, Projection};
+pub use cost::{Cost, Load};
 pub use executor::{ExecError, Executor, Place};
 pub use layout::{Layout, Region};
 pub use ops::{Op, Uses};

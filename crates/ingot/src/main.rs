@@ -1,6 +1,7 @@
 //! The terminal program: arguments in, text out. Everything about models is in
 //! the library; here is only what people see of it.
 
+mod bandwidth;
 mod bare;
 mod cli;
 mod commands;
@@ -9,6 +10,9 @@ mod failure;
 mod hub;
 mod interrupt;
 mod models;
+mod output;
+mod plot;
+mod spread;
 mod stats;
 mod stream;
 mod table;

@@ -15,6 +15,7 @@ mod linear;
 mod rotations;
 mod rows;
 mod rwkv;
+mod timing;
 mod workspace;
 
 use crate::isa::{Enabled, Isa};
@@ -66,6 +67,7 @@ pub struct CpuExecutor {
     rotations: rotations::Rotations,
     /// Ops that run together, as ranges of the plan's.
     work: Arc<[Work]>,
+    clock: timing::Clock,
 }
 
 /// What work runs on.
@@ -226,6 +228,7 @@ impl CpuExecutor {
             experts: experts::Scratch::default(),
             rotations: rotations::Rotations::new(&plan),
             first: true,
+            clock: timing::Clock::default(),
             plan,
         })
     }
@@ -317,15 +320,15 @@ impl Executor for CpuExecutor {
         for work in &*work {
             self.weights.matrices.admit();
             match work {
-                Work::Ops(ops) => self.ops(&plan.ops()[ops.clone()], step),
+                Work::Ops(ops) => self.piece(|cpu| cpu.ops(&plan.ops()[ops.clone()], step)),
                 Work::Linears(stages) => {
                     for (stage, next) in stages.iter().zip(&mut products) {
                         self.expect(next);
-                        self.linears(stage);
+                        self.piece(|cpu| cpu.linears(stage));
                     }
                 }
-                Work::Shift(shift) => self.shift(shift, step),
-                Work::Mix(mix) => self.mix(mix, step),
+                Work::Shift(shift) => self.piece(|cpu| cpu.shift(shift, step)),
+                Work::Mix(mix) => self.piece(|cpu| cpu.mix(mix, step)),
             }
         }
         if first {

@@ -43,6 +43,12 @@ pub(super) fn cases() -> Vec<Case> {
     all
 }
 
+/// The same at models' sizes.
+pub(super) fn speed() -> Vec<Case> {
+    let of = |q, kv, size| attention(Heads { q, kv, size }, None, Schedule::CONTEXTS);
+    vec![of(14, 2, 64), of(32, 8, 64), of(32, 8, 128)]
+}
+
 /// Scores of ordinary size. Rounded keys change them by a little of that, and weights with them.
 const LIMITS: [f64; 3] = [2e-5, 2e-3, 2e-2];
 

@@ -30,6 +30,11 @@ pub(super) fn cases() -> Vec<Case> {
     all
 }
 
+/// The same at a model's sizes.
+pub(super) fn speed() -> Vec<Case> {
+    [DType::F16, DType::Q8_0, DType::Q4_K].map(|dtype| experts(dtype, 1024, 512, 16, 4).q8()).into()
+}
+
 /// The mixture added to its input, as in a block.
 fn experts(dtype: DType, c: usize, f: usize, experts: usize, chosen: usize) -> Case {
     Case::new(format!("experts/{dtype}, {chosen} of {experts}, {c} x {f}"), move |m| {

@@ -48,6 +48,12 @@ pub(super) fn cases() -> Vec<Case> {
     all
 }
 
+/// Products at a model's sizes.
+pub(super) fn speed() -> Vec<Case> {
+    let shapes = [(2048, 2048), (8192, 2048), (2048, 8192)];
+    TYPES.into_iter().flat_map(|dtype| shapes.map(|(rows, cols)| shape(dtype, rows, cols).q8())).collect()
+}
+
 /// Columns for a type: whole blocks, and otherwise a number that nothing divides.
 fn cols(dtype: DType) -> usize {
     match dtype.block_len() {

@@ -78,6 +78,12 @@ impl Case {
         groups.into_iter().flatten().collect()
     }
 
+    /// Cases of the same kinds at the sizes of models, for measuring how fast they are.
+    pub fn speed() -> Vec<Self> {
+        let groups = [rows::speed(), linear::speed(), attention::speed(), rwkv::speed(), experts::speed()];
+        groups.into_iter().flatten().collect()
+    }
+
     /// The cases of a group.
     pub fn group(name: &str) -> Vec<Self> {
         let mut cases = Self::all();

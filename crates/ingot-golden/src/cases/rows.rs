@@ -31,20 +31,7 @@ pub(super) fn cases() -> Vec<Case> {
         m.plan.select(h)
     });
     all.push(scaled.limits([1e-5; 3]));
-    for width in [16, 37, 300, 2048, 8200] {
-        let rms = Case::new(format!("rows/rms_norm of {width}"), move |m| {
-            let (x, weight) = (m.input(width, Inputs::Hard), m.vector(width));
-            let x = m.plan.rms_norm(x, weight, 1e-5);
-            m.plan.select(x)
-        });
-        let layer = Case::new(format!("rows/layer_norm of {width}"), move |m| {
-            let (x, affine) = (m.input(width, Inputs::Hard), (m.vector(width), m.bias(width)));
-            let x = m.plan.layer_norm(x, affine, 1e-5);
-            m.plan.select(x)
-        });
-        // Rows whose differences are lost in their size have nothing but them to show.
-        all.extend([rms.limits([1e-5; 3]), layer.limits([1e-4; 3])]);
-    }
+    all.extend([16, 37, 300, 2048, 8200].into_iter().flat_map(norms));
     all.push(
         Case::new("rows/embed with layer_norm", |m| {
             let x = m.input(192, Inputs::Around(0.1, 1.0));
@@ -79,33 +66,7 @@ pub(super) fn cases() -> Vec<Case> {
         });
         all.extend([rms.limits([1e-5; 3]), layer.limits([1e-5; 3])]);
     }
-    for width in [17, 1024, 8193] {
-        let add = Case::new(format!("rows/add of {width}"), move |m| {
-            let (a, b) = (m.input(width, Inputs::Hard), m.input(width, Inputs::Around(0.0, 1.0)));
-            let x = m.plan.add(a, b);
-            m.plan.select(x)
-        });
-        for (name, f) in [("silu", Gate::Silu), ("gelu", Gate::Gelu)] {
-            let glu = Case::new(format!("rows/{name} glu of {width}"), move |m| {
-                let (gate, up) = (m.input(width, Inputs::Hard), m.input(width, Inputs::Around(0.0, 1.0)));
-                let x = m.plan.glu(gate, up, f);
-                m.plan.select(x)
-            });
-            all.push(glu.limits(FEW));
-        }
-        let softcap = Case::new(format!("rows/softcap of {width}"), move |m| {
-            let x = m.input(width, Inputs::Around(0.0, 30.0));
-            let x = m.plan.softcap(x, 30.0);
-            m.plan.select(x)
-        });
-        let blend = Case::new(format!("rows/blend of {width}"), move |m| {
-            let (from, to) = (m.input(width, Inputs::Hard), m.input(width, Inputs::Around(0.0, 1.0)));
-            let by = m.input(width, Inputs::Around(0.5, 0.2));
-            let x = m.plan.blend(from, to, by);
-            m.plan.select(x)
-        });
-        all.extend([add.limits(FEW), softcap.limits(FEW), blend.limits(FEW)]);
-    }
+    all.extend([17, 1024, 8193].into_iter().flat_map(values));
     for width in [16, 1000] {
         let case = Case::new(format!("rows/select of {width}"), move |m| {
             let x = m.input(width, Inputs::Hard);
@@ -120,16 +81,71 @@ pub(super) fn cases() -> Vec<Case> {
         (Pairing::Adjacent, 5, 32, 5),
         (Pairing::Halves, 1, 256, 128),
     ] {
-        let name = format!("rows/rope {pairing:?}, {heads} heads of {size}, {pairs} pairs");
-        let case = Case::new(name, move |m| {
-            let x = m.input(heads * size, Inputs::Around(0.0, 1.0));
-            let x = m.plan.rope(x, heads, &rotary(pairing, pairs));
-            m.plan.select(x)
-        });
-        // Angles grow with positions, and so does what is lost of them.
-        all.push(case.limits([3e-5; 3]).schedule(Schedule::CONTEXTS));
+        all.push(rope(pairing, heads, size, pairs));
     }
     all
+}
+
+/// The same at a model's sizes.
+pub(super) fn speed() -> Vec<Case> {
+    let turned = rope(Pairing::Halves, 32, 64, 32);
+    norms(2048).into_iter().chain(values(8192)).chain([turned]).collect()
+}
+
+/// Norms over whole rows.
+fn norms(width: usize) -> [Case; 2] {
+    let rms = Case::new(format!("rows/rms_norm of {width}"), move |m| {
+        let (x, weight) = (m.input(width, Inputs::Hard), m.vector(width));
+        let x = m.plan.rms_norm(x, weight, 1e-5);
+        m.plan.select(x)
+    });
+    let layer = Case::new(format!("rows/layer_norm of {width}"), move |m| {
+        let (x, affine) = (m.input(width, Inputs::Hard), (m.vector(width), m.bias(width)));
+        let x = m.plan.layer_norm(x, affine, 1e-5);
+        m.plan.select(x)
+    });
+    // Rows whose differences are lost in their size have nothing but them to show.
+    [rms.limits([1e-5; 3]), layer.limits([1e-4; 3])]
+}
+
+/// Functions of the values at one place of several buffers.
+fn values(width: usize) -> [Case; 5] {
+    let add = Case::new(format!("rows/add of {width}"), move |m| {
+        let (a, b) = (m.input(width, Inputs::Hard), m.input(width, Inputs::Around(0.0, 1.0)));
+        let x = m.plan.add(a, b);
+        m.plan.select(x)
+    });
+    let glu = |name: &str, f: Gate| {
+        Case::new(format!("rows/{name} glu of {width}"), move |m| {
+            let (gate, up) = (m.input(width, Inputs::Hard), m.input(width, Inputs::Around(0.0, 1.0)));
+            let x = m.plan.glu(gate, up, f);
+            m.plan.select(x)
+        })
+    };
+    let softcap = Case::new(format!("rows/softcap of {width}"), move |m| {
+        let x = m.input(width, Inputs::Around(0.0, 30.0));
+        let x = m.plan.softcap(x, 30.0);
+        m.plan.select(x)
+    });
+    let blend = Case::new(format!("rows/blend of {width}"), move |m| {
+        let (from, to) = (m.input(width, Inputs::Hard), m.input(width, Inputs::Around(0.0, 1.0)));
+        let by = m.input(width, Inputs::Around(0.5, 0.2));
+        let x = m.plan.blend(from, to, by);
+        m.plan.select(x)
+    });
+    [add, glu("silu", Gate::Silu), glu("gelu", Gate::Gelu), softcap, blend].map(|case| case.limits(FEW))
+}
+
+/// Heads turned by their positions.
+fn rope(pairing: Pairing, heads: usize, size: usize, pairs: usize) -> Case {
+    let name = format!("rows/rope {pairing:?}, {heads} heads of {size}, {pairs} pairs");
+    let case = Case::new(name, move |m| {
+        let x = m.input(heads * size, Inputs::Around(0.0, 1.0));
+        let x = m.plan.rope(x, heads, &rotary(pairing, pairs));
+        m.plan.select(x)
+    });
+    // Angles grow with positions, and so does what is lost of them.
+    case.limits([3e-5; 3]).schedule(Schedule::CONTEXTS)
 }
 
 /// A rotary embedding of this many pairs.

@@ -32,6 +32,14 @@ pub(super) fn cases() -> Vec<Case> {
     all
 }
 
+/// The same at a model's sizes.
+pub(super) fn speed() -> Vec<Case> {
+    let (heads, size) = (32, 64);
+    let mut all = vec![shift::<1>(heads * size, true), shift::<6>(heads * size, true)];
+    all.extend([keys(heads, size), wkv7(heads, size), bonus(heads, size), time_mix(heads, size, true)]);
+    all
+}
+
 fn shift<const N: usize>(width: usize, norm: bool) -> Case {
     let with = if norm { "layer_norm and " } else { "" };
     Case::new(format!("rwkv/{with}token_shift, {N} of {width}"), move |m| {

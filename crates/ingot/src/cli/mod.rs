@@ -18,7 +18,7 @@ pub use quantize::{ConvertArgs, Making, QuantizeArgs};
 pub use run::{ChatArgs, Output, RunArgs};
 pub use sampling::SamplingArgs;
 pub use serve::{LogFormat, ServeArgs};
-pub use study::{BenchArgs, DiffArgs};
+pub use study::{BenchArgs, DiffArgs, Format, ProfileArgs};
 pub use tools::{CompletionsArgs, DoctorArgs, InspectArgs, LogitsArgs, ManArgs, TokenizeArgs};
 
 use clap::{Parser, Subcommand};
@@ -80,7 +80,9 @@ pub enum Command {
     /// Make a GGUF file of a Hugging Face folder
     Convert(ConvertArgs),
     /// Measure how fast a model is read and written
-    Bench(BenchArgs),
+    Bench(Box<BenchArgs>),
+    /// Show where the time of a step goes: op by op, layer by layer
+    Profile(ProfileArgs),
     /// Measure how well a model predicts a text
     Perplexity(PerplexityArgs),
     /// Check what this computer makes of a model, layer by layer

@@ -57,8 +57,9 @@ pub struct EngineArgs {
 #[command(next_help_heading = "Running")]
 pub struct Settings {
     /// Threads to use [default: as many as there are processors]
-    #[arg(short, long, value_name = "N")]
-    threads: Option<NonZeroUsize>,
+    // One number, but for commands that make a list of it.
+    #[arg(short, long, value_name = "N", action = clap::ArgAction::Set)]
+    threads: Vec<NonZeroUsize>,
     /// Most tokens of prompt and text together [default: what the model was trained for]
     #[arg(short, long, value_name = "TOKENS")]
     ctx: Option<NonZeroUsize>,
@@ -71,11 +72,16 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// Numbers of threads that were named: one at most, but for commands that take a list.
+    pub fn threads(&self) -> &[NonZeroUsize] {
+        &self.threads
+    }
+
     /// The engine's options for them on a device.
     pub fn options(&self, executor: ExecutorKind) -> Options {
         Options {
             executor,
-            threads: self.threads.map(NonZeroUsize::get),
+            threads: self.threads.first().map(|n| n.get()),
             context: self.ctx.map(NonZeroUsize::get),
             cache: match self.cache {
                 Cache::F16 => CacheType::F16,

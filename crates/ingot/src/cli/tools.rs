@@ -1,6 +1,7 @@
 //! The commands that look into things.
 
 use super::{EngineArgs, ModelArgument, ModelOption};
+use crate::device::Device;
 use clap::{ArgGroup, Args, ValueHint};
 use clap_complete::Shell;
 use std::num::NonZeroUsize;
@@ -13,6 +14,8 @@ Examples:
   ingot inspect model.gguf
   ingot inspect model.gguf --tensors
   ingot inspect model.gguf --ctx 8192 --ctx 32768
+  ingot inspect model.gguf --plan
+  ingot inspect model.gguf --plan --floor=cuda
   ingot inspect model.gguf --json | jq .metadata")]
 pub struct InspectArgs {
     /// Which model.
@@ -24,9 +27,21 @@ pub struct InspectArgs {
     /// Show the memory of a session of so many tokens (repeatable)
     #[arg(short, long, value_name = "TOKENS")]
     pub ctx: Vec<NonZeroUsize>,
-    /// Print the plan: the operations of one step
+    /// Print the plan: the operations of one step, the bytes and launches they take, and the
+    /// least time of a token by the speed of this computer's memory
     #[arg(long)]
     pub plan: bool,
+    /// Measure the memory of this device for that: auto, metal, cuda, cuda:N or cpu [default:
+    /// cpu, for models that caches do not hold]
+    #[arg(
+        long,
+        value_name = "DEVICE",
+        requires = "plan",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "auto"
+    )]
+    pub floor: Option<Device>,
     /// Print everything as JSON
     #[arg(long)]
     pub json: bool,

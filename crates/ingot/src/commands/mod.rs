@@ -9,6 +9,7 @@ mod inspect;
 mod list;
 mod logits;
 mod perplexity;
+mod profile;
 mod pull;
 mod quantize;
 mod rm;
@@ -41,6 +42,7 @@ pub fn run(command: Command) -> Result {
         Command::Perplexity(args) => perplexity::run(&args),
         Command::Validate(args) => validate::run(&args),
         Command::Tune(args) => tune::run(&args),
+        Command::Profile(args) => profile::run(&args),
         Command::Diff(args) => diff::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Completions(args) => shell::completions(&args),

@@ -1,73 +1,42 @@
 //! Running the same steps again and again, with a clock.
 
-use super::Submitted;
-use super::bandwidth::{Bandwidth, Buffers};
-use super::profile::{self, Kernel};
+use super::point::{Drawn, Point, Turn, What};
+use crate::bandwidth::Buffers;
 use crate::bare::{self, Bare};
 use crate::failure::Result;
 use crate::units;
-use ingot_format::DType;
 use ingot_gpu::{Counts, Submission};
-use ingot_plan::{Draw, Op, PAGE, Place, Plan, StateDecl, Window};
+use ingot_plan::{Cost, Draw, Load, PAGE, Place, Step, Window};
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
-/// A model with its context, ready to be measured: one sequence or several with
+/// A model with a context, ready to be measured: one sequence or several with
 /// the same context, each with memory of its own. A slot after theirs keeps what
 /// their states were after the context.
 pub struct Bench {
     bare: Bare,
     depth: usize,
     sequences: usize,
+    /// Where in the endless text its tokens begin.
+    text: usize,
     logits: Vec<f32>,
     /// The executor draws tokens by itself, as far as is known.
     draws: bool,
 }
 
-/// Reading a prompt, a time for each round.
-pub struct Reading {
-    pub tokens: usize,
-    pub steps: usize,
-    pub times: Vec<Duration>,
-    /// What the GPU did in one round.
-    pub counts: Option<Counts>,
-}
-
-/// Writing tokens, a time for each round.
-pub struct Writing {
-    /// Of each sequence.
-    pub tokens: usize,
-    /// How many were written at the same time.
-    pub sequences: usize,
-    /// Who drew them.
-    pub drawn: Drawn,
-    pub times: Vec<Duration>,
-    /// What the GPU did in one round.
-    pub counts: Option<Counts>,
-}
-
-/// A few tokens written, and then memory read without doing anything with it.
-pub struct Turn {
-    /// Tokens written in a second.
-    pub rate: f64,
-    pub read: Bandwidth,
+/// How often something is measured.
+pub struct Rounds<'a> {
+    /// How many of them count.
+    pub count: usize,
+    /// What is done after each, and after the one before that does not count.
+    pub after: &'a mut dyn FnMut() -> Result,
 }
 
 /// Tokens written in a turn.
 const TURN_TOKENS: usize = 4;
 
-/// How many turns there are, unless they take longer than [`TURNS_TIME`].
-const TURNS: usize = 25;
-const TURNS_TIME: Duration = Duration::from_secs(10);
-
-/// Who draws the next token.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Drawn {
-    /// The host, from the logits of a step.
-    Host,
-    /// The device, in windows of so many steps.
-    Device(usize),
-}
+/// How many turns there are at least and at most, unless they take longer than they may.
+const TURNS: Range<usize> = 5..25;
 
 /// Steps of a window.
 const WINDOW: usize = 8;
@@ -76,21 +45,26 @@ const WINDOW: usize = 8;
 const SUBMITTED: usize = 32;
 
 impl Bench {
-    /// Reads a context of `depth` tokens and makes room for `more` in each of some
-    /// sequences.
-    pub fn new(bare: Bare, depth: usize, more: usize, sequences: usize) -> Result<Self> {
-        let mut bench = Self { bare, depth, sequences, logits: Vec::new(), draws: true };
-        bench.bare.reserve(depth + more, sequences)?;
-        bench.bare.machine.executor().clear_slot(0).map_err(ingot::Error::from)?;
-        bench.feed(0, depth)?;
-        bench.copy_slot(0, sequences)?;
-        for page in 0..depth.div_ceil(PAGE).min(bench.bare.pages(0).len()) {
-            for sequence in 1..sequences {
-                let [from, to] = [0, sequence].map(|s| Place::Page(bench.bare.pages(s)[page]));
-                bench.bare.machine.executor().copy(from, to).map_err(ingot::Error::from)?;
+    /// Makes room for so many sequences of so many positions; nothing is read yet.
+    pub fn new(mut bare: Bare, positions: usize, sequences: usize, seed: u32) -> Result<Self> {
+        bare.reserve(positions, sequences)?;
+        let text = (seed as usize).wrapping_mul(1 << 24);
+        Ok(Self { bare, depth: 0, sequences, text, logits: Vec::new(), draws: true })
+    }
+
+    /// Reads a context of `depth` tokens in place of the one that was there.
+    pub fn begin(&mut self, depth: usize) -> Result {
+        self.depth = depth;
+        self.bare.machine.executor().clear_slot(0).map_err(ingot::Error::from)?;
+        self.feed(0, depth)?;
+        self.copy_slot(0, self.sequences)?;
+        for page in 0..depth.div_ceil(PAGE).min(self.bare.pages(0).len()) {
+            for sequence in 1..self.sequences {
+                let [from, to] = [0, sequence].map(|s| Place::Page(self.bare.pages(s)[page]));
+                self.bare.machine.executor().copy(from, to).map_err(ingot::Error::from)?;
             }
         }
-        Ok(bench)
+        Ok(())
     }
 
     pub fn bare(&mut self) -> &mut Bare {
@@ -103,31 +77,35 @@ impl Bench {
     }
 
     /// Reads a prompt in steps as sessions do.
-    pub fn read(&mut self, tokens: usize, rounds: usize) -> Result<Reading> {
+    pub fn read(&mut self, tokens: usize, rounds: &mut Rounds) -> Result<Point> {
         let (times, counts) = self.rounds(rounds, |bench, _| bench.feed(bench.depth, tokens))?;
-        Ok(Reading { tokens, steps: tokens.div_ceil(self.chunk()), times, counts })
+        let steps = tokens.div_ceil(self.chunk());
+        Ok(self.point(What::Read { steps }, tokens, times, counts))
     }
 
-    /// Writes tokens of one sequence, always the likeliest; in windows if the
-    /// executor has any.
-    pub fn write(&mut self, tokens: usize, rounds: usize) -> Result<Writing> {
-        self.write_drawn(tokens, rounds, 1, Drawn::Device(WINDOW))
+    /// Writes so many tokens of each of the first sequences, a token of each in a step,
+    /// always the likeliest; in windows if the executor has any.
+    pub fn write(&mut self, tokens: usize, sequences: usize, rounds: &mut Rounds) -> Result<Point> {
+        self.write_drawn(tokens, sequences, rounds, Drawn::Device(WINDOW))
     }
 
-    /// Writes so many tokens of every sequence, a token of each in a step.
-    pub fn write_batch(&mut self, tokens: usize, rounds: usize) -> Result<Writing> {
-        self.write_drawn(tokens, rounds, self.sequences, Drawn::Device(WINDOW))
-    }
-
-    /// Writes tokens of one sequence and reads memory, in turns.
-    pub fn turns(&mut self, tokens: usize, buffers: &Buffers) -> Result<Vec<Turn>> {
+    /// Writes tokens of the first sequences and reads memory, in turns that together take
+    /// about `time`.
+    pub fn turns(
+        &mut self,
+        (tokens, sequences): (usize, usize),
+        buffers: &Buffers,
+        time: Duration,
+    ) -> Result<Vec<Turn>> {
         let tokens = tokens.min(TURN_TOKENS);
         let start = Instant::now();
         let mut turns = Vec::new();
-        while turns.is_empty() || turns.len() < TURNS && start.elapsed() < TURNS_TIME {
+        while turns.len() < TURNS.start || turns.len() < TURNS.end && start.elapsed() < time {
             // The first of them does not count.
-            let (times, _) = self.rounds(1, |bench, _| bench.decode(tokens, 1, Drawn::Host))?;
-            turns.push(Turn { rate: units::rate(tokens, times[0]), read: buffers.read() });
+            let mut once = Rounds { count: 1, after: &mut || Ok(()) };
+            let (times, _) =
+                self.rounds(&mut once, |bench, _| bench.decode(tokens, sequences, Drawn::Host))?;
+            turns.push(Turn { rate: units::rate(tokens * sequences, times[0]), read: buffers.read() });
         }
         Ok(turns)
     }
@@ -135,21 +113,21 @@ impl Bench {
     fn write_drawn(
         &mut self,
         tokens: usize,
-        rounds: usize,
         sequences: usize,
+        rounds: &mut Rounds,
         drawn: Drawn,
-    ) -> Result<Writing> {
+    ) -> Result<Point> {
         // So many that there was a window of each length.
         let warm_up = tokens.min(WINDOW + tokens % WINDOW);
         let (times, counts) = self.rounds(rounds, |bench, warming_up| {
             bench.decode(if warming_up { warm_up } else { tokens }, sequences, drawn)
         })?;
         let drawn = if self.draws { drawn } else { Drawn::Host };
-        Ok(Writing { tokens, sequences, drawn, times, counts })
+        Ok(self.point(What::Write { sequences, drawn }, tokens, times, counts))
     }
 
     /// Writes a few tokens with each way of submitting.
-    pub fn submissions(&mut self, tokens: usize, rounds: usize) -> Result<Vec<Submitted>> {
+    pub fn submissions(&mut self, tokens: usize, rounds: usize) -> Result<Vec<(&'static str, Point)>> {
         let ways = [
             ("launch", Submission::Launch, Drawn::Host),
             ("layer", Submission::Layer, Drawn::Host),
@@ -159,8 +137,8 @@ impl Bench {
         let mut results = Vec::new();
         for (name, way, drawn) in ways {
             self.submit_by(way);
-            let writing = self.write_drawn(tokens.min(SUBMITTED), rounds, 1, drawn)?;
-            results.push(Submitted { name, writing });
+            let mut rounds = Rounds { count: rounds, after: &mut || Ok(()) };
+            results.push((name, self.write_drawn(tokens.min(SUBMITTED), 1, &mut rounds, drawn)?));
         }
         self.submit_by(Submission::default());
         Ok(results)
@@ -172,32 +150,57 @@ impl Bench {
         }
     }
 
-    /// Times the launches of a step of so many rows.
-    pub fn profile(&mut self, rows: usize) -> Result<Vec<Kernel>> {
+    /// A step of the first sequence that reads so many tokens after the context, or writes
+    /// one. Its state is put back, so that the step is the same every time.
+    pub fn step(&mut self, rows: usize) -> Result<Step> {
         self.copy_slot(self.sequences, 0)?;
-        let step = self.bare.step(&self.tokens(self.depth..self.depth + rows), self.depth);
-        match self.bare.machine.gpu() {
-            Some(gpu) => Ok(profile::of(gpu, &step).map_err(ingot::Error::from)?),
-            None => Ok(Vec::new()),
-        }
+        Ok(self.bare.step(&self.tokens(self.depth..self.depth + rows), self.depth))
     }
 
-    /// Bytes of state that a step reads and writes, on average over `tokens` of them.
-    pub fn state_bytes(&mut self, tokens: usize) -> usize {
+    /// What a written token of some sequences takes, the mean over `tokens` of them.
+    fn cost(&mut self, tokens: usize, sequences: usize) -> Cost {
         let cache = self.bare.machine.executor().cache_type();
-        let of = |i| state_bytes(&self.bare.plan, cache, self.depth + i);
-        (0..tokens).map(of).sum::<usize>() / tokens.max(1)
+        let of = |i| {
+            let load = Load { sequences, ..Load::token(self.depth + i, cache) };
+            self.bare.plan.cost(&load)
+        };
+        let sum: Cost = (0..tokens).map(of).sum();
+        let mean = |n: usize| n / tokens.max(1);
+        Cost { weights: mean(sum.weights), state: mean(sum.state), operations: mean(sum.operations) }
+    }
+
+    fn point(&mut self, what: What, tokens: usize, times: Vec<Duration>, counts: Option<Counts>) -> Point {
+        let cost = match what {
+            What::Read { .. } => None,
+            What::Write { sequences, .. } => Some(self.cost(tokens, sequences)),
+        };
+        let threads = match &self.bare.machine {
+            ingot_engine::Machine::Cpu(cpu) => Some(cpu.threads()),
+            ingot_engine::Machine::Gpu(_) | ingot_engine::Machine::Reference(_) => None,
+        };
+        Point {
+            threads,
+            depth: self.depth,
+            what,
+            tokens,
+            times,
+            counts,
+            cost,
+            turns: Vec::new(),
+            copy: None,
+            peer: Vec::new(),
+        }
     }
 
     /// Runs one round that does not count and then those that do, each from the
     /// end of the context.
     fn rounds(
         &mut self,
-        rounds: usize,
+        rounds: &mut Rounds,
         mut round: impl FnMut(&mut Self, bool) -> Result,
     ) -> Result<(Vec<Duration>, Option<Counts>)> {
         let (mut times, mut counts) = (Vec::new(), None);
-        for i in 0..=rounds {
+        for i in 0..=rounds.count {
             (0..self.sequences).try_for_each(|sequence| self.copy_slot(self.sequences, sequence))?;
             self.counts();
             let start = Instant::now();
@@ -206,6 +209,7 @@ impl Bench {
                 times.push(start.elapsed());
                 counts = self.counts();
             }
+            (rounds.after)()?;
         }
         Ok((times, counts))
     }
@@ -252,7 +256,8 @@ impl Bench {
     }
 
     fn tokens(&self, places: Range<usize>) -> Vec<u32> {
-        bare::tokens(places, self.bare.plan.vocab())
+        let place = |n: usize| self.text.wrapping_add(n);
+        bare::tokens(place(places.start)..place(places.end), self.bare.plan.vocab())
     }
 
     fn copy_slot(&mut self, from: usize, to: usize) -> Result {
@@ -263,22 +268,6 @@ impl Bench {
         }
         Ok(())
     }
-}
-
-/// Bytes of state that a step of one token at `position` reads and writes.
-fn state_bytes(plan: &Plan, cache: DType, position: usize) -> usize {
-    let key_and_value = |width| 2 * cache.row_bytes(width).expect("pages hold whole blocks");
-    let width = |id: ingot_plan::StateId| match plan.states()[id.index()] {
-        StateDecl::Kv { width } => width,
-        StateDecl::Recurrent { .. } => 0,
-    };
-    let of = |op: &Op| match op {
-        Op::Attention(op) => (position + 1 - op.first_seen(position)) * key_and_value(width(op.cache)),
-        Op::StoreKv(op) => key_and_value(width(op.cache)),
-        _ => 0,
-    };
-    let read_and_written = 2 * size_of::<f32>() * plan.slot_len();
-    plan.ops().iter().map(of).sum::<usize>() + read_and_written
 }
 
 /// Index of the largest value, the first of several. A vocabulary is long: the
@@ -310,21 +299,5 @@ mod tests {
         }
         assert_eq!(argmax(&[f32::NAN, 1.0]), 1);
         assert_eq!(argmax(&[f32::NAN]), 0);
-    }
-
-    #[test]
-    fn state_of_both_kinds() {
-        let fixture = |name: &str| {
-            let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/models/");
-            let file = ingot::ModelFile::open(format!("{folder}{name}.gguf").as_ref()).unwrap();
-            ingot_models::Model::load(&file, Default::default()).unwrap().plan
-        };
-        let plan = fixture("llama-s-q8_0");
-        let row = 2 * plan.page_len() / ingot_plan::PAGE; // bytes of F16 that a position takes
-        assert_eq!(state_bytes(&plan, DType::F16, 0), 2 * row);
-        assert_eq!(state_bytes(&plan, DType::F16, 9), 11 * row);
-        assert_eq!(state_bytes(&plan, DType::F32, 9), 22 * row);
-        let plan = fixture("rwkv7-s-f16");
-        assert_eq!(state_bytes(&plan, DType::F16, 1000), 8 * plan.slot_len());
     }
 }

@@ -1,5 +1,6 @@
 //! Everything `ingot inspect` knows, for scripts.
 
+use super::step::Steps;
 use super::tensors::{self, Group};
 use super::{View, cache_of_thousand, contexts, metadata, scratch};
 use crate::cli::InspectArgs;
@@ -8,7 +9,7 @@ use ingot_format::DType;
 use ingot_models::Model;
 use serde_json::{Value, json};
 
-pub fn describe(view: &View, args: &InspectArgs) -> Value {
+pub fn describe(view: &View, steps: Option<&Steps>, args: &InspectArgs) -> Value {
     let tensors = view.file.tensors();
     let groups = tensors::groups(tensors, false);
     let shares = tensors::shares(tensors);
@@ -29,6 +30,7 @@ pub fn describe(view: &View, args: &InspectArgs) -> Value {
             .collect::<Value>(),
         "memory": view.model.as_ref().ok().map(|model| memory(model, args)),
         "plan": args.plan.then(|| view.model.as_ref().ok().map(|model| model.plan.to_string())),
+        "step": steps.map(Steps::json),
     })
 }
 

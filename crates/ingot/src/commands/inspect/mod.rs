@@ -3,6 +3,7 @@
 
 mod json;
 mod metadata;
+mod step;
 mod tensors;
 
 use crate::cli::InspectArgs;
@@ -16,6 +17,7 @@ use ingot_models::Model;
 use ingot_plan::Precision;
 use std::io::{self, Write};
 use std::num::NonZeroUsize;
+use step::Steps;
 use tensors::{Group, TypeShare};
 
 pub fn run(args: &InspectArgs) -> Result {
@@ -27,17 +29,22 @@ pub fn run(args: &InspectArgs) -> Result {
         tokenizer: Tokenizer::open(&file).map_err(|e| e.to_string()),
         file,
     };
+    let steps = match &view.model {
+        Ok(model) if args.plan => Some(Steps::new(model, &view.file, &place, args)?),
+        _ => None,
+    };
     if args.json {
-        return Ok(writeln!(io::stdout(), "{:#}", json::describe(&view, args))?);
+        return Ok(writeln!(io::stdout(), "{:#}", json::describe(&view, steps.as_ref(), args))?);
     }
     let mut out = anstream::stdout().lock();
-    if args.plan {
-        return match &view.model {
-            Ok(model) => Ok(write!(out, "{}", printable(&model.plan.to_string()))?),
-            Err(e) => Err(crate::failure::Failure::new(format!("{}: {e}", view.name))),
-        };
+    match (&view.model, steps) {
+        (Ok(model), Some(steps)) => {
+            write!(out, "{}", printable(&model.plan.to_string()))?;
+            Ok(steps.print(&mut out)?)
+        }
+        (Err(e), _) if args.plan => Err(crate::failure::Failure::new(format!("{}: {e}", view.name))),
+        _ => Ok(view.print(&mut out, args)?),
     }
-    Ok(view.print(&mut out, args)?)
 }
 
 /// What can be said about a file.

@@ -3,6 +3,7 @@
 //! that changes from moment to moment, so it is read and written in turns. Small
 //! and huge pages are measured in alternation.
 
+use crate::spread::Spread;
 use ingot_cpu::Reader;
 use serde_json::{Value, json};
 
@@ -21,6 +22,10 @@ pub struct Bandwidth {
     pub huge_pages: Option<f64>,
 }
 
+/// Models of no more bytes may live in the processor's caches, and what the memory
+/// can do says nothing about them.
+pub const CACHED: u64 = 64 << 20;
+
 /// Bytes of a buffer: no processor keeps a noticeable part of it.
 const SIZE: usize = 512 << 20;
 
@@ -38,6 +43,17 @@ impl Buffers {
     pub fn read(&self) -> Bandwidth {
         Bandwidth { small_pages: self.small.rate(), huge_pages: self.huge.as_ref().map(Reader::rate) }
     }
+}
+
+/// What most of several reads have, from huge pages where there are any: bytes a second.
+/// `None` if there is no memory to read.
+pub fn typical(threads: usize) -> Option<f64> {
+    const READS: usize = 5;
+    if ingot::available_memory() < 2 * SIZE as u64 {
+        return None;
+    }
+    let reader = Reader::new(threads, SIZE, true).or_else(|| Reader::new(threads, SIZE, false))?;
+    Some(Spread::of((0..READS).map(|_| reader.rate())).median)
 }
 
 impl Bandwidth {
