@@ -174,7 +174,7 @@ impl<'a> Folder<'a> {
         if both != name && has(&both)? {
             return Ok(vec![both]);
         }
-        let Some((module, _)) = name.split_once("_exps.") else { return Ok(Vec::new()) };
+        let Some(module) = name.strip_suffix("_exps.weight") else { return Ok(Vec::new()) };
         let mut experts = Vec::new();
         while has(&format!("{module}.{}.weight", experts.len()))? {
             experts.push(format!("{module}.{}.weight", experts.len()));

@@ -6,6 +6,7 @@ use ingot_format::{DType, Gguf, GgufWriter, ModelFile};
 use ingot_golden::{Feeder, Golden, compare, fixtures};
 use ingot_plan::{Executor, Place, Precision, Reference};
 use ingot_tokenizer::{EncodeOptions, Tokenizer};
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
@@ -94,6 +95,12 @@ fn folders_become_the_same_model() {
             assert!(compare(&state, expected).max_abs < 1e-4, "{}", golden.name);
         }
         same_tokenizer(&from, &file);
+        // The twin was written by somebody else.
+        let twin = fixture(&golden.name.replace("safetensors", "f16.gguf"));
+        let tensors = |file: &ModelFile| -> BTreeMap<String, Vec<usize>> {
+            file.tensors().iter().map(|t| (t.name().to_string(), t.shape().to_vec())).collect()
+        };
+        assert_eq!(tensors(&file), tensors(&ModelFile::open(&twin).unwrap()), "{}", golden.name);
         seen += 1;
     }
     assert!(seen >= 9, "only {seen} folders");

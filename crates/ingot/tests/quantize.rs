@@ -29,7 +29,8 @@ fn quantized_files_run() {
     let folder = Folder::new("quantize");
     let out = folder.file("made.gguf");
     let original = logits(MODEL, &folder);
-    for (name, error) in [("q8_0", 0.04), ("q4_0", 0.2), ("iq4_nl", 0.2)] {
+    // Random weights: an error of 8 % in each of the 15 matrices adds up to about a third.
+    for (name, error) in [("q8_0", 0.04), ("q4_0", 0.4), ("iq4_nl", 0.4)] {
         let text = ingot(&["quantize", MODEL, name, "-o", &out]).ok();
         for word in ["blk.*.attn_q.weight", "rms error", &name.to_uppercase(), "made.gguf"] {
             assert!(text.contains(word), "{word:?} is not in {text}");

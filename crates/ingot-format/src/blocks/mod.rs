@@ -37,7 +37,7 @@ impl DType {
         self.check_lengths(src.len(), dst.len());
         match self {
             Self::F32 => float::decode(src, dst, f32::from_le_bytes),
-            Self::F16 => float::decode(src, dst, |b| f16::from_le_bytes(b).to_f32()),
+            Self::F16 => float::decode_f16(src, dst),
             Self::BF16 => float::decode(src, dst, |b| half::bf16::from_le_bytes(b).to_f32()),
             Self::Q8_0 => decode(legacy::Q8_0, src, dst),
             Self::Q4_0 => decode(legacy::Q4_0, src, dst),
