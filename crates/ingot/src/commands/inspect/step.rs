@@ -193,7 +193,7 @@ fn floor(model: &Model, file: &ModelFile, place: &Place, named: Option<Device>) 
         ExecutorKind::Cpu => {
             let _progress = Progress::new("measuring the memory", 0);
             let threads = ingot_cpu::Pool::default_threads();
-            match bandwidth::typical(threads) {
+            match bandwidth::limit(threads) {
                 Some(speed) => speed,
                 None => return Ok(None),
             }

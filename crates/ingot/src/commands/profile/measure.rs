@@ -20,6 +20,8 @@ pub struct Phase {
     pub plain: Spread,
     /// Seconds of the step while its pieces are timed.
     pub timed: Spread,
+    /// Seconds of a run in which none of the pieces ran, the median of the runs.
+    pub between: f64,
 }
 
 impl Phase {
@@ -82,7 +84,9 @@ pub fn phase(bench: &mut Bench, rows: usize, depth: usize, rounds: usize) -> Res
         piece.seconds = Spread::of(runs.iter().map(|run| run[i].end - run[i].start)).median;
         piece.span = shown[i].clone();
     }
-    Ok(Phase { rows, depth, pieces, plain: Spread::of(plain), timed: Spread::of(timed) })
+    let ran = |run: &[Range<f64>]| run.iter().map(|piece| piece.end - piece.start).sum::<f64>();
+    let between = Spread::of(timed.iter().zip(&runs).map(|(all, run)| (all - ran(run)).max(0.0))).median;
+    Ok(Phase { rows, depth, pieces, plain: Spread::of(plain), timed: Spread::of(timed), between })
 }
 
 /// Times one after the other without a pause.

@@ -72,7 +72,7 @@ fn limit(bare: &mut Bare) -> Result<Option<f64>> {
     match &mut bare.machine {
         Machine::Gpu(_) if bare.executor == ExecutorKind::Gpu(DeviceKind::Sim) => Ok(None),
         Machine::Gpu(gpu) => Ok(Some(gpu.copy_bandwidth().map_err(ingot::Error::from)?)),
-        Machine::Cpu(cpu) if weights > CACHED => Ok(bandwidth::typical(cpu.threads())),
+        Machine::Cpu(cpu) if weights > CACHED => Ok(bandwidth::limit(cpu.threads())),
         Machine::Cpu(_) | Machine::Reference(_) => Ok(None),
     }
 }

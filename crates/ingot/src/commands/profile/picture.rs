@@ -9,6 +9,7 @@ use crate::failure::Result;
 use crate::plot::{
     Area, Colour, Drawn, FAINT, GRID, INK, PALETTE, Page, Picture, fill, text_width, write, write_left_of,
 };
+use crate::spread::Spread;
 use std::path::Path;
 
 const WIDTH: i32 = 960;
@@ -73,11 +74,17 @@ impl<'a> Part<'a> {
         let runs: Vec<&[Piece]> = phase.pieces.chunk_by(|a, b| a.layer == b.layer).collect();
         let span = |run: &[Piece]| (run[0].span.start, run[run.len() - 1].span.end);
         let length = |run: &[Piece]| span(run).1 - span(run).0;
-        // The longest layer fills the width; what is longer, as heads are, goes on below.
+        // The longest layer fills the width, unless it was held up; what is longer, as heads
+        // are, goes on below.
         let layers = runs.iter().filter(|run| run[0].layer.is_some()).map(|run| length(run));
-        let longest = layers.fold(0.0, f64::max);
-        let scale =
-            if longest > 0.0 { longest } else { runs.iter().map(|run| length(run)).fold(1e-9, f64::max) };
+        let layers: Vec<f64> = layers.collect();
+        let scale = match layers.is_empty() {
+            true => runs.iter().map(|run| length(run)).fold(1e-9, f64::max),
+            false => {
+                let usual = Spread::of(layers);
+                usual.max.min(1.5 * usual.median).max(1e-9)
+            }
+        };
         let mut lines = Vec::new();
         for (i, run) in runs.iter().enumerate() {
             let ((start, end), mut name) = (span(run), name(run, i == 0));
@@ -167,7 +174,7 @@ impl<'a> Part<'a> {
         };
         write(area, (LEFT, top - 24), SMALL, FAINT, what)?;
         let kinds = self.phase.kinds();
-        let most = kinds.iter().map(|(_, sum)| sum.seconds).fold(self.phase.between(), f64::max);
+        let most = kinds.iter().map(|(_, sum)| sum.seconds).fold(self.phase.between, f64::max);
         // Words come after the longest bar.
         let x = |seconds: f64| LEFT + (f64::from(RIGHT - LEFT - 330) * seconds / most.max(1e-9)) as i32;
         let mut y = top;
@@ -181,7 +188,7 @@ impl<'a> Part<'a> {
             y += BAR;
             Drawn::Ok(())
         };
-        let step = self.phase.pieces_seconds() + self.phase.between();
+        let step = self.phase.pieces_seconds() + self.phase.between;
         for (kind, sum) in &kinds {
             let share = format!("{}, {:.1} %", time(sum.seconds), 100.0 * sum.seconds / step);
             let floor = report.limit.map(|limit| sum.cost.bytes() as f64 / limit);
@@ -194,7 +201,7 @@ impl<'a> Part<'a> {
             let of = of.map_or(String::new(), |f| format!(", {:.0} % of memory's", 100.0 * f / sum.seconds));
             bar(short(*kind), sum.seconds, floor, colour(*kind), format!("{share}{speed}{of}"))?;
         }
-        let between = self.phase.between();
+        let between = self.phase.between;
         let share = format!("{}, {:.1} %", time(between), 100.0 * between / step);
         bar("between", between, None, GRID, share)
     }

@@ -87,11 +87,6 @@ impl Phase {
         let of = |layer| self.pieces.iter().filter(move |p| p.layer == layer);
         layers.iter().map(|layer| Sum::of(name(layer), of(*layer))).collect()
     }
-
-    /// What is between pieces: of the step as it was timed.
-    pub fn between(&self) -> f64 {
-        (self.timed.median - self.pieces_seconds()).max(0.0)
-    }
 }
 
 /// Rows of the table of ops, unless all are wanted.
@@ -159,7 +154,7 @@ impl Report {
     fn table(&self, phase: &Phase, what: &str, sums: &[Sum], more: usize, whole: bool) -> Table {
         let header = [what, "pieces", "us", "share", "bytes", "read with", "of memory's", "GFLOP/s"];
         let mut table = Table::new(&header, 1);
-        let step = phase.pieces_seconds() + phase.between();
+        let step = phase.pieces_seconds() + phase.between;
         let mut row = |sum: &Sum| {
             let (bytes, speed) = (sum.cost.bytes(), sum.speed());
             let limit = speed.zip(self.limit).map(|(speed, limit)| format!("{:.0} %", 100.0 * speed / limit));
@@ -182,7 +177,7 @@ impl Report {
         }
         if whole {
             if self.gpu.is_none() {
-                row(&rest("between".into(), phase.between()));
+                row(&rest("between".into(), phase.between));
             }
             row(&Sum { seconds: step, ..Sum::of("together", phase.pieces.iter()) });
         }
@@ -247,7 +242,7 @@ impl Report {
             "depth": phase.depth,
             "seconds": phase.plain.json(),
             "seconds_timed": phase.timed.json(),
-            "seconds_between": phase.between(),
+            "seconds_between": phase.between,
             "kinds": phase.kinds().iter().map(|(_, kind)| sum(kind)).collect::<Vec<_>>(),
             "ops": phase.names().iter().map(sum).collect::<Vec<_>>(),
             "layers": phase.layers().iter().map(sum).collect::<Vec<_>>(),
