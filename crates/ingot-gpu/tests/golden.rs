@@ -26,14 +26,7 @@ fn float_activations_and_f32_cache() {
 fn half_tiles_and_f16_cache() {
     for golden in Golden::all() {
         let d = run(&golden, Precision::F32, &GpuOptions { cache: DType::F16, exact: false });
-        // Seven blocks with four norms each: whatever is rounded to half, inputs, weights or keys, adds
-        // its share, and single logits are off by 2.8e-2 to 3.7e-2, differently with every last bit.
-        // As a whole they are steady.
-        let within = match golden.name.starts_with("gemma3-s-") {
-            true => d.rel_rms < 3e-3,
-            false => d.max_abs < 3e-2,
-        };
-        assert!(within, "{}: {d:?}", golden.name);
+        assert!(d.max_abs < 3e-2, "{}: {d:?}", golden.name);
     }
 }
 

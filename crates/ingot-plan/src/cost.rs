@@ -136,7 +136,8 @@ impl Op {
             | Self::RmsNorm(_)
             | Self::Rope(_)
             | Self::RwkvKeys(_)
-            | Self::Select(_) => Cost { weights: bytes, ..Cost::default() },
+            | Self::Select(_)
+            | Self::Softcap(_) => Cost { weights: bytes, ..Cost::default() },
         }
     }
 }
@@ -207,9 +208,10 @@ mod tests {
     fn chosen_experts() {
         let mut plan = PlanBuilder::new(Precision::F32);
         let (table, router) = (weight(&mut plan, &[4, 8]), weight(&mut plan, &[4, 8]));
-        let [gate, up, down] = [[8, 2, 8], [8, 2, 8], [8, 8, 2]].map(|shape| weight(&mut plan, &shape));
+        let [gate, up, down] =
+            [[8, 2, 8], [8, 2, 8], [8, 8, 2]].map(|shape| weight(&mut plan, &shape).into());
         let (x, router) = (plan.embed(table), plan.embed(router));
-        let y = plan.experts(x, router, ExpertWeights { gate, up, down, chosen: 2 });
+        let y = plan.experts(x, router, ExpertWeights { gate, up, down, chosen: 2, renormalise: true });
         let logits = plan.select(y);
         let plan = plan.finish(logits);
         let of = |load: &Load| plan.ops()[2].cost(&plan, load);

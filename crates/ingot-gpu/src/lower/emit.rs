@@ -25,7 +25,9 @@ pub(super) fn emit(graph: &Graph, target: &Target, shape: &Shape, path: Path) ->
         next_rows: None,
         next_at: 0,
         layer: None,
-        delicate: graph.before_recurrences(),
+        delicate: std::iter::zip(graph.before_recurrences(), graph.before_norms())
+            .map(|(a, b)| a || b)
+            .collect(),
         out: Lowered {
             launches: Vec::new(),
             scratch: Vec::new(),
@@ -137,7 +139,9 @@ impl<'a> Emitter<'_, 'a> {
                 }
                 Path::Tile => {
                     self.check_head(self.plan.buffer(op.q).width / op.heads)?;
-                    let launch = l::attention_tile::attention_tile(self.plan, self.shape, self.target, op);
+                    let exact = self.target.exact || ops.iter().any(|&op| self.delicate[op]);
+                    let target = Target { exact, ..*self.target };
+                    let launch = l::attention_tile::attention_tile(self.plan, self.shape, &target, op);
                     self.push(&ops, launch);
                 }
             },

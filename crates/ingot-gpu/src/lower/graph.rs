@@ -72,4 +72,22 @@ impl<'a> Graph<'a> {
         }
         found
     }
+
+    /// Attentions whose result is normed before it is added to anything, directly or after a
+    /// product: the norm brings it to the size of the rest, and so what was lost in it.
+    pub(super) fn before_norms(&self) -> Vec<bool> {
+        let ops = self.plan.ops();
+        let mut found = vec![false; ops.len()];
+        let norms = ops.iter().filter_map(|op| if let Op::RmsNorm(norm) = op { Some(norm.x) } else { None });
+        for x in norms {
+            let mut producer = self.producer(x);
+            if let Some(Op::Linear(linear)) = producer.map(|i| &ops[i]) {
+                producer = self.producer(linear.x);
+            }
+            if let Some(i) = producer.filter(|&i| matches!(ops[i], Op::Attention(_))) {
+                found[i] = true;
+            }
+        }
+        found
+    }
 }

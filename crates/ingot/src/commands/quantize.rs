@@ -77,7 +77,7 @@ fn refuse_inputs(output: &Path, place: &Place, file: &ModelFile) -> Result {
     }
     let inputs: Vec<PathBuf> = match (file, place) {
         (ModelFile::HuggingFace(folder), _) => folder.files().to_vec(),
-        (ModelFile::Gguf(_), Place::Path(path)) => parts(path),
+        (ModelFile::Gguf(_), Place::Path(path) | Place::Hub { path, .. }) => parts(path),
         (ModelFile::Gguf(_), Place::Embedded) => Vec::new(),
     };
     let same = |input: &PathBuf| match (input.canonicalize(), output.canonicalize()) {

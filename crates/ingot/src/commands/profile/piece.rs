@@ -1,7 +1,7 @@
 //! The pieces of a step: what runs between two points at which everything has to be
 //! there. On the processor ops that run as one, on a GPU a launch.
 
-use ingot_plan::{Cost, Load, Op, Plan};
+use ingot_plan::{Cost, Load, Op, Plan, Rows};
 use std::ops::Range;
 
 /// A piece of a step.
@@ -61,14 +61,14 @@ impl Kind {
     /// That of ops which run together: of the one that takes most.
     fn of(plan: &Plan, ops: &[usize]) -> Self {
         let kind = |&i: &usize| match &plan.ops()[i] {
-            Op::Linear(op) if op.parts.iter().any(|part| part.out == plan.logits()) => Self::Head,
+            Op::Linear(op) if plan.buffer(op.x).rows == Rows::Outputs => Self::Head,
             Op::Linear(_) => Self::Products,
             Op::Experts(_) => Self::Experts,
             Op::Attention(_) => Self::Attention,
             Op::Wkv7(_) | Op::Bonus(_) | Op::RwkvKeys(_) | Op::TokenShift(_) => Self::Recurrence,
             Op::Embed(_) => Self::Embedding,
             Op::Add(_) | Op::Blend(_) | Op::Glu(_) | Op::LayerNorm(_) | Op::RmsNorm(_) => Self::Rows,
-            Op::Rope(_) | Op::Select(_) | Op::StoreKv(_) => Self::Rows,
+            Op::Rope(_) | Op::Select(_) | Op::Softcap(_) | Op::StoreKv(_) => Self::Rows,
         };
         let kinds: Vec<Self> = ops.iter().map(kind).collect();
         let order =
