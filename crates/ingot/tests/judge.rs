@@ -29,6 +29,16 @@ fn perplexity_as_in_llama_cpp() {
     assert!(json["against"].is_null());
 }
 
+/// llama.cpp's figure for each story by itself is 1.4433.
+#[test]
+fn perplexity_of_documents() {
+    let json = ingot(&["perplexity", "--documents", "\\n\\n\\n", "--window", "1024", "--json"]).json();
+    assert_eq!((&json["windows"], &json["predictions"]), (&61.into(), &16_026.into()));
+    let perplexity = number(&json, "/perplexity");
+    assert!((perplexity / 1.4433 - 1.0).abs() < 0.005, "{perplexity}");
+    ingot(&["perplexity", "--documents", ""]).fails(2, &["separator"]);
+}
+
 #[test]
 fn perplexity_by_hand() {
     let folder = Folder::new("by-hand");

@@ -12,11 +12,14 @@ Examples:
   ingot perplexity
   ingot perplexity model.gguf --text wiki.test.raw
   ingot perplexity model-q4_k_m.gguf --against model-f16.gguf --text wiki.test.raw
-  ingot perplexity model.gguf --window 2048 --all --json < text.txt
+  ingot perplexity model.gguf --window 2048 --all --text - --json < text.txt
+  ingot perplexity model.gguf --documents '\\n\\n\\n' --text stories.txt
 
 The text is cut into windows that begin with no context, and the predictions of
 each window's second half count, as in llama.cpp's llama-perplexity; with --all
-every prediction counts, and the last window may be shorter. Perplexity is the
+every prediction counts, and the last window may be shorter. With --documents
+the text is several, each read by itself between two of the tokens that begin a
+text (or, for models without, end one). Perplexity is the
 exponential of the mean loss; lower is better, and only figures of the same
 vocabulary, text and window can be compared. With --against both models read
 the text, and the divergence (Kullback-Leibler, in nats) says how far the
@@ -37,6 +40,9 @@ pub struct PerplexityArgs {
     /// Count every prediction of a window, not only those of its second half
     #[arg(long)]
     pub all: bool,
+    /// What separates documents, with \n and \t for new lines and tabs; implies --all
+    #[arg(long, value_name = "SEPARATOR")]
+    pub documents: Option<String>,
     /// The original that a quantized model is compared with
     #[arg(long, value_name = "MODEL", value_hint = ValueHint::AnyPath)]
     pub against: Option<PathBuf>,

@@ -17,6 +17,7 @@ use ingot::EncodeOptions;
 use ingot::{Model, Session};
 use score::Prediction;
 use std::io::Read;
+use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::path::Path;
 use std::time::Instant;
@@ -37,24 +38,22 @@ pub fn run(args: &PerplexityArgs) -> Result {
     let place = Place::find(args.model.path())?;
     let original = args.against.as_deref().map(|path| Place::find(Some(path))).transpose()?;
     let model = place.open(&args.engine)?;
-    let (tokens, add_bos) = tokens(&model, &text)?;
-    let cut = windows::cut(&tokens, args.window.get(), args.all, add_bos);
-    let cut = &cut[..args.windows.map_or(cut.len(), |n| n.get().min(cut.len()))];
+    let cut = cut(&model, &text, args)?;
     if cut.is_empty() {
         return Err(Failure::new("the text is too short: two tokens are the least")
             .hint("--text names a file, - standard input"));
     }
-    check_window(&model, args.window.get().min(tokens.len()))?;
+    check_windows(&model, &cut)?;
     let original = match &original {
         None => None,
-        Some(place) => Some((place, open_like(place, args, &model, &text, &tokens)?)),
+        Some(place) => Some((place, open_like(place, &model, args, &text, &cut)?)),
     };
 
     let count: usize = cut.iter().map(|window| window.tokens.len()).sum();
     let progress = Progress::new("reading the text", count);
     let start = Instant::now();
     let (mut done, mut predictions) = (0, Vec::new());
-    for window in cut {
+    for window in &cut {
         let mut session = model.session()?;
         let mut other = original.as_ref().map(|(_, model)| model.session()).transpose()?;
         for piece in pieces(window, model.info().vocab) {
@@ -99,38 +98,60 @@ fn read(path: &Path) -> Result<String> {
     String::from_utf8(bytes).map_err(|_| Failure::new(format!("{}: not UTF-8 text", path.display())))
 }
 
-/// The text's tokens, and the token that begins a window if there is one.
-fn tokens(model: &Model, text: &str) -> Result<(Vec<u32>, Option<u32>)> {
+/// The text in windows, as the arguments say.
+fn cut(model: &Model, text: &str, args: &PerplexityArgs) -> Result<Vec<Window>> {
     let tokenizer = model.tokenizer();
-    let options = EncodeOptions { bos: true, ..EncodeOptions::default() };
-    let tokens = tokenizer.encode(text, options).map_err(Failure::new)?;
-    let bos = tokenizer.bos().filter(|bos| tokens.first() == Some(bos));
-    Ok((tokens, bos))
+    let length = args.window.get();
+    let mut windows = match &args.documents {
+        Some(separator) => {
+            let separator = separator.replace("\\n", "\n").replace("\\t", "\t");
+            if separator.is_empty() {
+                return Err(Failure::usage("--documents needs a separator").hint("for example '\\n\\n'"));
+            }
+            let end = tokenizer.bos().or(tokenizer.end_of_generation().first().copied());
+            let end = end.ok_or_else(|| Failure::new("the model has no token that begins or ends a text"))?;
+            let documents = text.split(&separator).map(|text| text.trim_matches('\n'));
+            let documents = documents.filter(|text| !text.is_empty());
+            let tokens: Result<Vec<_>, _> =
+                documents.map(|text| tokenizer.encode(text, EncodeOptions::default())).collect();
+            windows::documents(&tokens.map_err(Failure::new)?, length, end)
+        }
+        None => {
+            let options = EncodeOptions { bos: true, ..EncodeOptions::default() };
+            let tokens = tokenizer.encode(text, options).map_err(Failure::new)?;
+            let bos = tokenizer.bos().filter(|bos| tokens.first() == Some(bos));
+            windows::cut(&tokens, length, args.all, bos)
+        }
+    };
+    windows.truncate(args.windows.map_or(usize::MAX, NonZeroUsize::get));
+    Ok(windows)
 }
 
 /// The original, which has to read the same tokens.
 fn open_like(
     place: &Place,
-    args: &PerplexityArgs,
     model: &Model,
+    args: &PerplexityArgs,
     text: &str,
-    tokens: &[u32],
+    windows: &[Window],
 ) -> Result<Model> {
     let original = place.open(&args.engine)?;
-    let (ours, theirs) = (model.info().vocab, original.info().vocab);
-    if ours != theirs || self::tokens(&original, text)?.0 != tokens {
+    if original.info().vocab != model.info().vocab || cut(&original, text, args)? != windows {
         return Err(Failure::new(format!("{}: another vocabulary than the model's", place.name()))
             .hint("--against takes the file that the model was made from"));
     }
-    check_window(&original, args.window.get().min(tokens.len()))?;
+    check_windows(&original, windows)?;
     Ok(original)
 }
 
-fn check_window(model: &Model, window: usize) -> Result {
-    match window <= model.context() {
+fn check_windows(model: &Model, windows: &[Window]) -> Result {
+    let longest = windows.iter().map(|window| window.tokens.len()).max().unwrap_or(0);
+    match longest <= model.context() {
         true => Ok(()),
-        false => Err(Failure::new(format!("windows of {window} tokens: the context is {}", model.context()))
-            .hint("--window makes them shorter, --ctx the context longer")),
+        false => {
+            Err(Failure::new(format!("windows of {longest} tokens: the context is {}", model.context()))
+                .hint("--window makes them shorter, --ctx the context longer"))
+        }
     }
 }
 

@@ -124,7 +124,8 @@ impl Summary {
         }
         writeln!(
             out,
-            "{DIM}{windows} x {window} tokens, {} counted, {:.0} tok/s{DIM:#}\n",
+            "{DIM}{} of at most {window} tokens, {} counted, {:.0} tok/s{DIM:#}\n",
+            units::plural(*windows, "window"),
             units::plural(self.predictions, "prediction"),
             units::rate(*tokens, *seconds)
         )?;

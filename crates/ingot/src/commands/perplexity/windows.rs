@@ -28,6 +28,12 @@ pub fn cut(tokens: &[u32], length: usize, all: bool, bos: Option<u32>) -> Vec<Wi
     tokens.chunks(length).filter(wanted).map(window).collect()
 }
 
+/// Windows of documents, each between two `end` tokens. All predictions count.
+pub fn documents(documents: &[Vec<u32>], length: usize, end: u32) -> Vec<Window> {
+    let whole = documents.iter().map(|tokens| [&[end], &tokens[..], &[end]].concat());
+    whole.flat_map(|tokens| cut(&tokens, length, true, None)).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -49,6 +55,13 @@ mod tests {
         let expected = [(vec![9, 2, 3], 0..2), (vec![9, 5, 6], 0..2)];
         assert_eq!(windows, expected.map(|(tokens, scored)| Window { tokens, scored }));
         assert_eq!(cut(&[1, 2, 3, 4, 5], 3, true, None).last().unwrap().tokens, [4, 5]);
+    }
+
+    #[test]
+    fn documents_by_themselves() {
+        let windows = documents(&[vec![1, 2], vec![3, 4, 5, 6]], 4, 0);
+        let expected = [(vec![0, 1, 2, 0], 0..3), (vec![0, 3, 4, 5], 0..3), (vec![6, 0], 0..1)];
+        assert_eq!(windows, expected.map(|(tokens, scored)| Window { tokens, scored }));
     }
 
     #[test]
