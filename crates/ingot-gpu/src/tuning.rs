@@ -72,6 +72,12 @@ impl Tuning {
         self.0[dtype][variant] = Some(choice);
     }
 
+    /// Leaves a key to the usual sizes.
+    pub fn unset(&mut self, key: TuningKey) {
+        let (dtype, variant) = place(key);
+        self.0[dtype][variant] = None;
+    }
+
     /// All choices.
     pub fn iter(&self) -> impl Iterator<Item = (TuningKey, Choice)> {
         keys().filter_map(|key| Some((key, self.get(key)?)))
@@ -91,12 +97,14 @@ impl Tuning {
                 let text = std::fs::read_to_string(&path).map_err(|e| wrong(e.to_string()))?;
                 text.parse().map_err(wrong)
             }
-            None => Ok(Self::stored(device).and_then(|text| text.parse().ok()).unwrap_or_default()),
+            None => Ok(Self::stored(device)),
         }
     }
 
-    fn stored(device: &str) -> Option<String> {
-        std::fs::read_to_string(Self::path(device)?).ok()
+    /// What was stored for a device of this name.
+    pub fn stored(device: &str) -> Self {
+        let text = Self::path(device).and_then(|path| std::fs::read_to_string(path).ok());
+        text.and_then(|text| text.parse().ok()).unwrap_or_default()
     }
 
     /// Where the table of a device is stored, if this user has a folder for caches.

@@ -31,8 +31,8 @@ impl Cache {
         let missing = || Error::NotCached { name: of.to_string() };
         let folder = self.folder(&repo);
         // A link would lead out of the cache.
-        for part in ["", "refs", "snapshots", "blobs"] {
-            let path = folder.join(part);
+        let parts = ["refs", "snapshots", "blobs"].map(|part| folder.join(part));
+        for path in std::iter::once(folder.clone()).chain(parts) {
             match fs::symlink_metadata(&path) {
                 Ok(there) if there.is_dir() => {}
                 Ok(_) => {
@@ -40,7 +40,7 @@ impl Cache {
                         io::Error::new(io::ErrorKind::NotADirectory, "expected a folder, not a link");
                     return Err(Error::Io { path, source });
                 }
-                Err(_) if part.is_empty() => return Err(missing()),
+                Err(_) if path == folder => return Err(missing()),
                 Err(_) => {}
             }
         }

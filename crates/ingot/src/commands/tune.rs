@@ -57,7 +57,7 @@ pub fn run(args: &TuneArgs) -> Result {
         false => Some(compare(gpu, &step, &tuning).map_err(Error::from)?),
     };
     // What does not show in whole steps is not worth a table.
-    let is_worth = speedup.is_some_and(|ratio| ratio > 1.0);
+    let is_worth = speedup.is_some_and(|ratio| ratio * WORTH > 1.0);
     let name = gpu.info().name.clone();
     let stored = match &args.output {
         _ if args.dry_run || !is_worth => None,
@@ -65,14 +65,15 @@ pub fn run(args: &TuneArgs) -> Result {
             write!(io::stdout(), "{tuning}")?;
             return Ok(());
         }
-        Some(path) => Some(path.clone()),
+        Some(path) => Some((path.clone(), tuning)),
         // Nobody else's computer is as slow as the simulator.
         None if gpu.info().kind == "sim" => None,
-        None => Some(stored_at(&name)?),
+        None => Some((stored_at(&name)?, joined(Tuning::stored(&name), &found))),
     };
-    if let Some(path) = &stored {
-        store(path, &tuning)?;
+    if let Some((path, tuning)) = &stored {
+        store(path, tuning)?;
     }
+    let stored = stored.map(|(path, _)| path);
     let report = Report { device: name, found, speedup, stored };
     match args.json {
         true => writeln!(io::stdout(), "{:#}", report.json())?,
@@ -114,6 +115,17 @@ fn store(path: &Path, tuning: &Tuning) -> Result {
         file.finish()
     };
     write().map_err(|e: io::Error| Failure::new(format!("cannot write {}: {e}", path.display())))
+}
+
+/// A table for other models with what was found for this one.
+fn joined(mut tuning: Tuning, found: &[Kind]) -> Tuning {
+    for kind in found {
+        match kind.is_better() {
+            true => tuning.set(kind.key, kind.best.0),
+            false => tuning.unset(kind.key),
+        }
+    }
+    tuning
 }
 
 /// All launches that are chosen by one key.
@@ -261,7 +273,10 @@ impl Report {
         table.print(out)?;
         match self.speedup {
             None => writeln!(out, "{DIM}the usual sizes are the fastest{DIM:#}")?,
-            Some(ratio) => writeln!(out, "{DIM}whole steps: {ratio:.3} times as fast{DIM:#}")?,
+            Some(ratio) if self.stored.is_some() => {
+                writeln!(out, "{DIM}whole steps: {ratio:.3} times as fast{DIM:#}")?
+            }
+            Some(ratio) => writeln!(out, "{DIM}whole steps: {ratio:.3} times as fast; not stored{DIM:#}")?,
         }
         if let Some(path) = &self.stored {
             writeln!(out, "{DIM}stored in {}{DIM:#}", path.display())?;

@@ -148,10 +148,11 @@ fn ticks(mut xs: Vec<f64>) -> Vec<f64> {
     kept
 }
 
-/// A number on an axis: `512` and not `512.000`.
+/// A number on an axis: `512` and `20k`, not `512.000` and `20000`.
 fn short(x: f64) -> String {
     match x {
         x if x.abs() >= 1e6 => format!("{:.1}M", x / 1e6),
+        x if x.abs() >= 1e4 && x % 1e3 == 0.0 => format!("{:.0}k", x / 1e3),
         x if x.fract() == 0.0 => format!("{x:.0}"),
         x if x.abs() >= 10.0 => format!("{x:.0}"),
         x => format!("{x:.1}"),

@@ -52,7 +52,8 @@ pub fn phase(bench: &mut Bench, rows: usize, depth: usize, rounds: usize) -> Res
         Machine::Cpu(cpu) => pieces(&plan, &load, cpu.pieces(), &[]),
         Machine::Gpu(gpu) => {
             let launches = gpu.describe(&step).map_err(failed)?;
-            let kernels: Vec<&str> = launches.iter().map(|launch| launch.kernel).collect();
+            let kernels: Vec<_> =
+                launches.iter().map(|launch| (launch.kernel, launch.weight_bytes)).collect();
             pieces(&plan, &load, launches.iter().map(|launch| launch.ops.clone()).collect(), &kernels)
         }
         Machine::Reference(_) => Vec::new(),

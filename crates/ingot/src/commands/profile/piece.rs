@@ -78,25 +78,32 @@ impl Kind {
 }
 
 /// The pieces that stand for these ops of a plan, in their order, without times. `kernels`
-/// has a name for each where that says something, as on GPUs.
-pub fn pieces(plan: &Plan, load: &Load, ops: Vec<Vec<usize>>, kernels: &[&str]) -> Vec<Piece> {
+/// has a name for each where that says something, as on GPUs, and the bytes of its weights.
+pub fn pieces(plan: &Plan, load: &Load, ops: Vec<Vec<usize>>, kernels: &[(&str, usize)]) -> Vec<Piece> {
     let mut layer = None;
-    // An op in several launches is counted at the first.
-    let mut counted = vec![false; plan.ops().len()];
+    // An op in several launches is counted at the first of those that read most weights.
+    let weights = |i: usize| kernels.get(i).map_or(0, |(_, bytes)| *bytes);
+    let mut counted: Vec<Option<usize>> = vec![None; plan.ops().len()];
+    for (i, ops) in ops.iter().enumerate() {
+        for &op in ops {
+            if counted[op].is_none_or(|other| weights(i) > weights(other)) {
+                counted[op] = Some(i);
+            }
+        }
+    }
     let piece = |(i, ops): (usize, Vec<usize>)| {
         layer = layer_of(plan, &ops).unwrap_or(layer);
-        let new: Vec<usize> =
-            ops.iter().copied().filter(|&op| !std::mem::replace(&mut counted[op], true)).collect();
+        let new = ops.iter().filter(|&&op| counted[op] == Some(i));
         let name = match (kernels.get(i), name(plan, &ops)) {
             (None, name) => name,
-            (Some(kernel), name) if name.is_empty() => kernel.to_string(),
-            (Some(kernel), name) => format!("{kernel}: {name}"),
+            (Some((kernel, _)), name) if name.is_empty() => kernel.to_string(),
+            (Some((kernel, _)), name) => format!("{kernel}: {name}"),
         };
         Piece {
             name,
             kind: Kind::of(plan, &ops),
             layer,
-            cost: new.iter().map(|&op| plan.ops()[op].cost(plan, load)).sum(),
+            cost: new.map(|&op| plan.ops()[op].cost(plan, load)).sum(),
             ops,
             seconds: 0.0,
             span: 0.0..0.0,
@@ -184,9 +191,15 @@ mod tests {
         let plan = plan("rwkv7-s-f16");
         let head = plan.ops().len() - 1;
         let load = Load::token(0, DType::F16);
-        let pieces = pieces(&plan, &load, vec![vec![head], vec![head], vec![]], &["split", "join", "draw"]);
-        assert!(pieces[0].cost.weights > 0 && pieces[1].cost == Cost::default());
-        assert!(pieces[0].name.starts_with("split: "), "{}", pieces[0].name);
-        assert_eq!(pieces[2].name, "draw");
+        let launches = |bytes: [usize; 3]| {
+            let kernels = std::iter::zip(["split", "join", "draw"], bytes).collect::<Vec<_>>();
+            pieces(&plan, &load, vec![vec![head], vec![head], vec![]], &kernels)
+        };
+        let alike = launches([7, 7, 0]);
+        assert!(alike[0].cost.weights > 0 && alike[1].cost == Cost::default());
+        assert!(alike[0].name.starts_with("split: "), "{}", alike[0].name);
+        assert_eq!(alike[2].name, "draw");
+        let second = launches([0, 7, 0]);
+        assert!(second[0].cost == Cost::default() && second[1].cost == alike[0].cost);
     }
 }
