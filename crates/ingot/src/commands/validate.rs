@@ -13,6 +13,7 @@ use ingot::{ExecutorKind, Tokenizer};
 use ingot_plan::{Buf, Plan, Precision};
 use serde_json::{Value, json};
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::io::{self, Write};
 use std::sync::Arc;
 
@@ -44,20 +45,17 @@ pub fn run(args: &ValidateArgs) -> Result {
         let tokens = tokens(args, &source, plan.vocab())?;
         let seen = see(&mut tested, &tokens)?;
         drop(tested);
-        let known = precision == Precision::Q8;
-        if !references.contains_key(&known) {
-            let _progress = Progress::new("computing the reference", 0);
-            let reference = ExecutorKind::Reference;
-            let setup = settings.options(reference).resolve()?;
-            let mut reference = Bare::open_with(&source, reference, &setup, precision)?;
-            references.insert(known, see(&mut reference, &tokens)?);
-        }
-        results.push(Compared {
-            kind,
-            limit,
-            places: places(&plan, &references[&known], &seen, limit),
-            plan,
-        });
+        let reference = match references.entry(precision == Precision::Q8) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => {
+                let _progress = Progress::new("computing the reference", 0);
+                let setup = settings.options(ExecutorKind::Reference).resolve()?;
+                let mut reference = Bare::open_with(&source, ExecutorKind::Reference, &setup, precision)?;
+                new.insert(see(&mut reference, &tokens)?)
+            }
+        };
+        let places = places(&plan, reference, &seen, limit);
+        results.push(Compared { kind, limit, places, plan });
     }
     report(&results, limit, args.json)
 }
