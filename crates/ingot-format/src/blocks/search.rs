@@ -26,6 +26,7 @@ const ROUNDS: usize = 3;
 
 /// `value` as the nearest integer code in `lo..=hi`. Adding and subtracting
 /// 1.5 * 2^23 rounds; it is several times faster than `round` on baseline x86.
+#[inline(always)]
 pub(super) fn nearest(value: f32, lo: f32, hi: f32) -> f32 {
     const MAGIC: f32 = 12_582_912.0;
     (value.clamp(lo, hi) + MAGIC) - MAGIC
@@ -43,6 +44,7 @@ pub(super) fn largest(x: &[f32]) -> f32 {
 }
 
 /// The scalar product, summed in 8 lanes so that it compiles to vector code.
+#[inline(always)]
 fn dot<const N: usize>(a: &[f32; N], b: &[f32; N]) -> f32 {
     let mut lanes = [0.0; 8];
     for (a, b) in a.as_chunks::<8>().0.iter().zip(b.as_chunks::<8>().0) {
@@ -54,14 +56,28 @@ fn dot<const N: usize>(a: &[f32; N], b: &[f32; N]) -> f32 {
 }
 
 fn product<const N: usize>(a: &[f32; N], b: &[f32; N]) -> [f32; N] {
-    std::array::from_fn(|i| a[i] * b[i])
+    let mut product = [0.0; N];
+    for i in 0..N {
+        product[i] = a[i] * b[i];
+    }
+    product
+}
+
+/// `array::map` is left as calls for each value.
+#[inline(always)]
+fn map<const N: usize>(x: &[f32; N], f: impl Fn(f32) -> f32) -> [f32; N] {
+    let mut mapped = [0.0; N];
+    for i in 0..N {
+        mapped[i] = f(x[i]);
+    }
+    mapped
 }
 
 /// How much an error in each value counts. `importance` is what the values are
 /// multiplied with in the model, squared, as far as somebody has measured it.
 fn weights<const N: usize>(x: &[f32; N], importance: Option<&[f32; N]>) -> [f32; N] {
     let rms = (dot(x, x) / N as f32).sqrt();
-    let weights = x.map(|v| rms + v.abs());
+    let weights = map(x, |v| rms + v.abs());
     importance.map_or(weights, |importance| product(&weights, importance))
 }
 
@@ -79,12 +95,12 @@ pub(super) fn scale<const N: usize>(
     if largest.abs() < NEGLIGIBLE {
         return 0.0;
     }
-    let y = x.map(|v| v / largest); // so that no sum overflows
+    let y = map(x, |v| v / largest); // so that no sum overflows
     let w = weights(&y, importance);
     let (mut best, mut best_gain) = (0.0, 0.0);
     for shift in shifts() {
         let inverse = end + shift * width;
-        let q = y.map(|v| snap(v * inverse));
+        let q = map(&y, |v| snap(v * inverse));
         let wq = product(&w, &q);
         let (yq, qq) = (dot(&wq, &y), dot(&wq, &q));
         // The squared error is sum(w y²) - yq² / qq at d = yq / qq.
@@ -115,15 +131,15 @@ pub(super) fn affine<const N: usize>(
         return (0.0, lo);
     }
     // Measured from `lo`, so that a large common offset costs no precision.
-    let y = x.map(|v| (v - lo) / span);
-    let w = weights(&x.map(|v| v / span), importance);
+    let y = map(x, |v| (v - lo) / span);
+    let w = weights(&map(x, |v| v / span), importance);
     let wy = product(&w, &y);
     let (sum_w, sum_y, sum_yy) = (sum(&w), sum(&wy), f64::from(dot(&wy, &y)));
     let ceiling = f64::from((ceiling - lo) / span);
     let mut best = Line { d: 1.0 / f64::from(max), m: 0.0, error: f64::INFINITY };
     // The best line through the codes that a line gives.
     let fit = |inverse: f32, offset: f32| {
-        let q = y.map(|v| nearest((v - offset) * inverse, 0.0, max));
+        let q = map(&y, |v| nearest((v - offset) * inverse, 0.0, max));
         let wq = product(&w, &q);
         let (sum_q, sum_yq, sum_qq) = (sum(&wq), f64::from(dot(&wq, &y)), f64::from(dot(&wq, &q)));
 
