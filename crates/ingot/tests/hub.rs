@@ -203,9 +203,9 @@ fn listed_and_removed() {
     setup.ingot(&["rm", "hf:org/repo:Q4_0", "--yes"]).fails(1, &["org/repo:Q4_0 is not in the cache"]);
     setup.ingot(&["rm", "llama-s-q8_0", "--yes"]).fails(1, &["llama-s-q8_0.gguf", "not for ingot to remove"]);
     assert!(setup.blob().exists() && fixtures().join("models/llama-s-q8_0.gguf").exists());
-    let removed = setup.ingot(&["rm", "hf:org/repo:Q8_0", "--yes"]);
+    let removed = setup.ingot(&["rm", "hf:org/repo:Q8_0", "--yes", "--json"]);
     assert!(removed.err.contains("280 kB are free"), "{}", removed.err);
-    removed.ok();
+    assert_eq!(removed.json()["removed"][0]["name"], "hf:org/repo:Q8_0");
     assert!(!setup.cache().exists());
     assert!(model(&setup.ingot(&["list", "--json"]).json(), "hf:org/repo:Q8_0").is_none());
 }

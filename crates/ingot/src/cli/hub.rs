@@ -65,4 +65,7 @@ pub struct RmArgs {
     /// Do not ask
     #[arg(short, long)]
     pub yes: bool,
+    /// Print JSON: what was removed
+    #[arg(long)]
+    pub json: bool,
 }

@@ -5,18 +5,24 @@ use crate::failure::{Failure, Result};
 use crate::models::Place;
 use crate::units;
 use ingot_hub::{Hub, Reference};
+use serde_json::{Value, json};
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 
 pub fn run(args: &RmArgs) -> Result {
     let hub = Hub::from_env()?;
+    let mut removed = Vec::new();
     for name in &args.names {
-        remove(&hub, name, args.yes)?;
+        removed.extend(remove(&hub, name, args.yes)?);
+    }
+    if args.json {
+        writeln!(io::stdout(), "{}", json!({ "removed": removed }))?;
     }
     Ok(())
 }
 
-fn remove(hub: &Hub, name: &str, yes: bool) -> Result {
+/// What was removed, unless the user wants to keep it.
+fn remove(hub: &Hub, name: &str, yes: bool) -> Result<Option<Value>> {
     if Reference::with_prefix(name).is_none()
         && let Ok(Place::Path(path)) = Place::find(Some(Path::new(name)))
     {
@@ -31,11 +37,11 @@ fn remove(hub: &Hub, name: &str, yes: bool) -> Result {
     let size = units::bytes(removal.bytes);
     if !yes && !is_wanted(&format!("remove hf:{model} and free {size}?"))? {
         crate::say!("hf:{model} stays");
-        return Ok(());
+        return Ok(None);
     }
     hub.cache().remove(&removal)?;
     crate::say!("hf:{model} is removed, {size} are free");
-    Ok(())
+    Ok(Some(json!({ "name": format!("hf:{model}"), "bytes": removal.bytes })))
 }
 
 /// Asks on the terminal.
