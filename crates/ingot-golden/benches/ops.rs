@@ -120,7 +120,14 @@ fn main() {
     let filters: Vec<&String> = arguments.iter().filter(|a| !a.contains('=')).collect();
     let (threads, rounds) = (number("threads="), number("rounds=").unwrap_or(15).max(1));
     let mut caches = vec![0; CACHES / size_of::<u64>()];
-    for case in Case::speed().iter().filter(|case| filters.iter().all(|f| case.name.contains(f.as_str()))) {
+    let mut cases = Case::speed();
+    cases.retain(|case| filters.iter().all(|f| case.name.contains(f.as_str())));
+    if cases.is_empty() {
+        eprintln!(
+            "no case has {filters:?} in its name: rows/, shapes/, linear/, attention/, rwkv/, experts/"
+        );
+    }
+    for case in &cases {
         measure(case, threads, rounds, &mut caches);
     }
 }
