@@ -311,7 +311,7 @@ fn names_lead_nowhere_else() {
     let setup = Setup::new();
     let evil = [
         "../../../../evil-Q4_K_M.gguf",
-        "/tmp/evil-Q4_K_M.gguf",
+        "/evil-Q4_K_M.gguf",
         "a/../../evil-Q4_K_M.gguf",
         "a//evil-Q4_K_M.gguf",
         "a\\\\..\\\\evil-Q4_K_M.gguf",
