@@ -78,16 +78,19 @@ impl Snapshot {
         if fs::read_link(&path).is_ok_and(|there| there == target) {
             return Ok(());
         }
-        match fs::remove_file(&path) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Error::io(&path)(e)),
-            _ => link_to(&target, blob, &path).map_err(Error::io(&path)),
-        }
+        link_to(&target, blob, &path).map_err(Error::io(&path))
     }
 }
 
+/// Replaces what is at `path` in one go: others may be making the same link, or open it.
 #[cfg(unix)]
-fn link_to(target: &Path, _: &Path, path: &Path) -> io::Result<()> {
-    std::os::unix::fs::symlink(target, path)
+fn link_to(target: &Path, blob: &Path, path: &Path) -> io::Result<()> {
+    use std::sync::atomic::{AtomicU32, Ordering};
+    static LINKS: AtomicU32 = AtomicU32::new(0);
+    let number = LINKS.fetch_add(1, Ordering::Relaxed);
+    let temporary = blob.with_extension(format!("{}-{number}.link", std::process::id()));
+    std::os::unix::fs::symlink(target, &temporary)?;
+    fs::rename(&temporary, path)
 }
 
 /// Without links for everybody the file itself goes there, as it does for the hub's
@@ -123,4 +126,32 @@ pub fn walk(dir: &Path) -> Vec<(String, PathBuf)> {
     }
     found.sort();
     found
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    /// What others have linked stays there while it is linked again.
+    #[test]
+    fn many_link_the_same_at_once() {
+        let repo = tempfile::tempdir().unwrap();
+        fs::create_dir(repo.path().join("blobs")).unwrap();
+        let blob = repo.path().join("blobs").join("b10b");
+        fs::write(&blob, "weights").unwrap();
+        let commit = "1".repeat(40);
+        let path = repo.path().join("snapshots").join(&commit).join("a.gguf");
+        for _ in 0..50 {
+            std::thread::scope(|scope| {
+                for _ in 0..4 {
+                    scope.spawn(|| {
+                        Snapshot::link(repo.path(), &commit, "a.gguf", &blob).unwrap();
+                        assert_eq!(fs::read(&path).unwrap(), b"weights");
+                    });
+                }
+            });
+            fs::remove_file(&path).unwrap();
+        }
+        assert_eq!(fs::read_dir(repo.path().join("blobs")).unwrap().count(), 1);
+    }
 }
