@@ -28,7 +28,7 @@ pub enum Error {
         reason: String,
     },
     /// The network would be needed and must not be used.
-    #[error("HF_HUB_OFFLINE forbids to ask the hub for {name}")]
+    #[error("{name} is not in the cache, and HF_HUB_OFFLINE forbids to ask the hub for it")]
     Offline {
         /// The model.
         name: String,

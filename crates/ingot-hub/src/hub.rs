@@ -67,6 +67,9 @@ pub struct Pulled {
     pub bytes: u64,
     /// Bytes that were not there before.
     pub downloaded: u64,
+    /// True if the hub was not asked, because it must not be: what was in the cache may
+    /// be older than what the hub has.
+    pub offline: bool,
 }
 
 /// A file that a model needs.
@@ -98,10 +101,12 @@ impl Hub {
     }
 
     /// Brings what is missing of the model as it is on the hub now. What was brought
-    /// when this fails or is killed stays, and the next call goes on from there.
+    /// when this fails or is killed stays, and the next call goes on from there. If the
+    /// network must not be used, a model that is in the cache is taken as it is there.
     pub fn pull(&self, wanted: &Reference, events: &mut dyn FnMut(Event)) -> Result<Pulled> {
         if self.settings.offline {
-            return Err(Error::Offline { name: wanted.to_string() });
+            let cached = self.cache.pulled(wanted);
+            return cached.ok_or_else(|| Error::Offline { name: wanted.to_string() });
         }
         let http = Http::new(&self.settings)?;
         let listing = Attempts::new(self.settings.pause)
@@ -144,6 +149,7 @@ impl Hub {
             files: needed.len(),
             bytes: total,
             downloaded: missing,
+            offline: false,
         })
     }
 }

@@ -438,6 +438,22 @@ fn nobody_there() {
 }
 
 #[test]
+fn what_is_there_needs_no_hub() {
+    let mut setup = Setup::new();
+    let pulled = setup.pull().unwrap();
+    setup.settings.offline = true;
+    setup.imitation.requests();
+    let found = setup.pull().unwrap();
+    assert_eq!((&found.path, &found.commit), (&pulled.path, &pulled.commit));
+    assert_eq!((found.files, found.bytes), (pulled.files, pulled.bytes));
+    assert_eq!((found.downloaded, found.offline, pulled.offline), (0, true, false));
+    assert!(setup.imitation.requests().is_empty());
+    // A part of it is not it.
+    std::fs::remove_file(&found.path).unwrap();
+    assert!(matches!(setup.pull(), Err(Error::Offline { .. })));
+}
+
+#[test]
 fn an_encrypted_hub_must_be_one() {
     let mut setup = Setup::new();
     setup.settings.endpoint = setup.settings.endpoint.replace("http:", "https:");

@@ -241,12 +241,19 @@ fn without_the_network() {
     let offline =
         |args: &[&str]| -> Run { setup.command(args).env("HF_HUB_OFFLINE", "1").output().unwrap().into() };
     offline(&["pull", "org/repo"])
-        .fails(1, &["HF_HUB_OFFLINE forbids to ask the hub for org/repo", "ingot list"]);
+        .fails(1, &["org/repo is not in the cache", "HF_HUB_OFFLINE forbids to ask", "ingot list"]);
     offline(&["inspect", "hf:org/repo"]).fails(1, &["HF_HUB_OFFLINE"]);
     setup.ingot(&["pull", "org/repo"]).ok();
     setup.hub.requests();
     offline(&["inspect", "hf:org/repo"]).ok();
     assert!(offline(&["list"]).ok().contains("hf:org/repo"));
+    let pull = offline(&["pull", "org/repo:Q8_0"]);
+    assert!(pull.err.contains("is in the cache: 1 file of 280 kB; HF_HUB_OFFLINE"), "{}", pull.err);
+    assert_eq!(fs::read(pull.ok().trim()).unwrap(), setup.model);
+    let pull = offline(&["pull", "org/repo", "--json"]).json();
+    assert_eq!((&pull["offline"], &pull["bytes"]), (&true.into(), &setup.model.len().into()));
+    assert_eq!((&pull["downloaded"], &pull["files"]), (&0.into(), &1.into()));
+    offline(&["pull", "org/repo:Q4_0"]).fails(1, &["org/repo:Q4_0 is not in the cache"]);
     assert!(setup.hub.requests().is_empty());
 
     let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();

@@ -8,7 +8,7 @@ use crate::checksum::Checksum;
 use crate::choice::{Variant, choose, variants};
 use crate::download::incomplete;
 use crate::reference::{MAIN, is_commit};
-use crate::{Error, Reference, Repo, Result};
+use crate::{Error, Pulled, Reference, Repo, Result};
 use snapshot::Snapshot;
 use std::collections::BTreeSet;
 use std::fs;
@@ -48,9 +48,29 @@ impl Cache {
 
     /// The model, if it is complete.
     pub fn find(&self, wanted: &Reference) -> Option<PathBuf> {
-        self.snapshots_for(&wanted.repo, &wanted.revision).iter().find_map(|snapshot| {
+        let (snapshot, variant) = self.complete(wanted)?;
+        Some(self.opened(&wanted.repo, snapshot.commit(), &variant.main))
+    }
+
+    /// The model as a pull would leave it, if it is complete.
+    pub(crate) fn pulled(&self, wanted: &Reference) -> Option<Pulled> {
+        let (snapshot, variant) = self.complete(wanted)?;
+        let size = |file: &String| fs::metadata(snapshot.dir().join(file)).map_or(0, |data| data.len());
+        Some(Pulled {
+            path: self.opened(&wanted.repo, snapshot.commit(), &variant.main),
+            commit: snapshot.commit().into(),
+            files: variant.files.len(),
+            bytes: variant.files.iter().map(size).sum(),
+            downloaded: 0,
+            offline: true,
+        })
+    }
+
+    /// The first snapshot in which the model is complete.
+    fn complete(&self, wanted: &Reference) -> Option<(Snapshot, Variant)> {
+        self.snapshots_for(&wanted.repo, &wanted.revision).into_iter().find_map(|snapshot| {
             let variant = choose(&snapshot.names(), wanted).ok().filter(|variant| variant.complete)?;
-            Some(self.opened(&wanted.repo, snapshot.commit(), &variant.main))
+            Some((snapshot, variant))
         })
     }
 

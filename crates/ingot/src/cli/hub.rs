@@ -19,8 +19,8 @@ After ctrl-C or a broken connection the same command goes on where it stopped. F
 kept where other programs for the hub keep theirs, and shared with these.
 
 HF_TOKEN or the token of `hf auth login` opens private and gated repositories. HF_HOME
-and HF_HUB_CACHE say where the cache is, HF_ENDPOINT where the hub, HF_HUB_OFFLINE=1
-forbids downloads; HTTPS_PROXY, HTTP_PROXY and NO_PROXY are obeyed.";
+and HF_HUB_CACHE say where the cache is, HF_ENDPOINT where the hub. HF_HUB_OFFLINE=1
+forbids to ask it: what is in the cache is taken then. HTTPS_PROXY, HTTP_PROXY and NO_PROXY are obeyed.";
 
 /// Bring a model from the Hugging Face hub.
 #[derive(Args)]

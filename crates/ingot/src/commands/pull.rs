@@ -18,10 +18,16 @@ pub fn run(args: &PullArgs) -> Result {
             "files": pulled.files,
             "bytes": pulled.bytes,
             "downloaded": pulled.downloaded,
+            "offline": pulled.offline,
         });
         return Ok(writeln!(io::stdout(), "{object}")?);
     }
-    let size = units::bytes(pulled.bytes);
-    crate::say!("hf:{wanted} is complete: {} of {size}", units::plural(pulled.files, "file"));
+    let (files, size) = (units::plural(pulled.files, "file"), units::bytes(pulled.bytes));
+    match pulled.offline {
+        false => crate::say!("hf:{wanted} is complete: {files} of {size}"),
+        true => crate::say!(
+            "hf:{wanted} is in the cache: {files} of {size}; HF_HUB_OFFLINE forbids to ask the hub for newer ones"
+        ),
+    }
     Ok(writeln!(io::stdout(), "{}", pulled.path.display())?)
 }
