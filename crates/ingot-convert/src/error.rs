@@ -37,6 +37,13 @@ pub enum Error {
     Stopped,
 }
 
+/// What is wrong with a value, while it is packed.
+impl From<String> for Error {
+    fn from(message: String) -> Self {
+        Self::Refused(message)
+    }
+}
+
 impl Error {
     pub(crate) fn refused(message: impl Into<String>) -> Self {
         Self::Refused(message.into())

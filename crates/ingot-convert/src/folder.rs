@@ -81,9 +81,21 @@ const RWKV_NORM_EPS: f32 = 1e-5;
 
 pub(crate) fn open(file: &ModelFile) -> Result<Model> {
     let folder = Folder::new(file)?;
-    let mut weights = folder.weights()?;
+    let (mut weights, used) = folder.weights()?;
+    folder.check_all_used(&used)?;
     let metadata = folder.metadata(&mut weights)?;
     Ok(Model::new(folder.contents.family().architecture(), metadata, weights))
+}
+
+/// The weights, and of the metadata what adapters ask for. Folders that run are not
+/// refused, even if a GGUF file could not say all that they say.
+pub(crate) fn open_to_merge(file: &ModelFile) -> Result<Model> {
+    let folder = Folder::new(file)?;
+    let architecture = folder.contents.family().architecture();
+    let heads = [("head_count", folder.heads), ("head_count_kv", folder.kv_heads)];
+    let metadata = heads.map(|(key, n)| Ok((format!("{architecture}.attention.{key}"), whole(n)?)));
+    let metadata = metadata.into_iter().collect::<Result<_>>()?;
+    Ok(Model::new(architecture, metadata, folder.weights()?.0))
 }
 
 struct Folder<'a> {
@@ -131,7 +143,8 @@ impl<'a> Folder<'a> {
         outside(BEFORE).chain((0..self.blocks).flat_map(block)).chain(outside(AFTER))
     }
 
-    fn weights(&self) -> Result<Vec<Weight>> {
+    /// The weights of the file to be, and the stored names of what they are made of.
+    fn weights(&self) -> Result<(Vec<Weight>, HashSet<String>)> {
         let mut used = HashSet::new();
         let mut weights = Vec::new();
         for name in self.names() {
@@ -151,6 +164,11 @@ impl<'a> Folder<'a> {
                 weights.push(self.weight(name, parts)?);
             }
         }
+        Ok((weights, used))
+    }
+
+    /// Refuses a folder with a tensor that would get lost.
+    fn check_all_used(&self, used: &HashSet<String>) -> Result<()> {
         let is_used = |name: &str| used.contains(name) || self.is_left_out(name);
         match self.contents.folder().tensors().iter().find(|t| !is_used(t.name())) {
             Some(tensor) => Err(Error::refused(format!(
@@ -158,7 +176,7 @@ impl<'a> Folder<'a> {
                 tensor.name(),
                 self.contents.family()
             ))),
-            None => Ok(weights),
+            None => Ok(()),
         }
     }
 

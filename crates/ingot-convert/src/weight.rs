@@ -30,6 +30,11 @@ pub(crate) enum Order {
         /// Rows of a head, an even number.
         head: usize,
     },
+    /// The other way round: stored in pairs, wanted in halves.
+    Halves {
+        /// Rows of a head, an even number.
+        head: usize,
+    },
 }
 
 impl Order {
@@ -41,6 +46,19 @@ impl Order {
                 let within = i % head;
                 i - within + within % 2 * (head / 2) + within / 2
             }
+            Self::Halves { head } => {
+                let within = i % head;
+                i - within + within % (head / 2) * 2 + within / (head / 2)
+            }
+        }
+    }
+
+    /// Which row of the result is which stored row.
+    fn inverse(self) -> Self {
+        match self {
+            Self::AsStored => Self::AsStored,
+            Self::Pairs { head } => Self::Halves { head },
+            Self::Halves { head } => Self::Pairs { head },
         }
     }
 }
@@ -141,6 +159,29 @@ impl Weight {
         !self.deltas.is_empty()
     }
 
+    /// The same rows as they are stored, under the stored name: what can take the
+    /// place of the stored tensor. `None` if it is made of several, or adapters
+    /// count its rows in yet another way.
+    pub(crate) fn as_it_lies(&self) -> Option<Self> {
+        let [stored] = &self.stored[..] else { return None };
+        let mut lying = Self::as_stored(stored);
+        for delta in &self.deltas {
+            let order = match (self.order, delta.order()) {
+                (order, same) if order == same => Order::AsStored,
+                (Order::AsStored, order) => order,
+                (order, Order::AsStored) => order.inverse(),
+                _ => return None,
+            };
+            lying.add(delta.in_order(order));
+        }
+        (self.shape == lying.shape).then_some(lying)
+    }
+
+    /// The tensor that [`Weight::as_it_lies`] would replace.
+    pub(crate) fn first_stored(&self) -> &Tensor {
+        &self.stored[0]
+    }
+
     /// The stored bytes of the rows, if they are wanted exactly as they are.
     pub(crate) fn verbatim(&self) -> Option<impl Iterator<Item = &[u8]>> {
         let same = self.order == Order::AsStored && self.deltas.is_empty();
@@ -232,6 +273,10 @@ mod tests {
     fn halves_become_pairs() {
         let order = Order::Pairs { head: 4 };
         assert_eq!((0..8).map(|i| order.stored(i)).collect::<Vec<_>>(), [0, 2, 1, 3, 4, 6, 5, 7]);
+        let order = Order::Pairs { head: 6 };
+        assert_eq!((0..6).map(|i| order.stored(i)).collect::<Vec<_>>(), [0, 3, 1, 4, 2, 5]);
+        assert!((0..18).all(|i| order.inverse().stored(order.stored(i)) == i));
+        let order = Order::Pairs { head: 4 };
         let matrix = Weight::new("w", vec![4, 2], vec![tensor("w", &[4, 2], 0.0)]).unwrap().with_order(order);
         assert_eq!(values(&matrix, 0..4), [0.0, 1.0, 4.0, 5.0, 2.0, 3.0, 6.0, 7.0]);
         assert_eq!(values(&matrix, 1..3), [4.0, 5.0, 2.0, 3.0]);

@@ -90,10 +90,12 @@ impl Setup {
             ExecutorKind::Reference => Ok(Machine::Reference(Box::new(Reference::new(plan, weights)))),
             ExecutorKind::Cpu => {
                 let (threads, cache_type) = (self.threads, self.cache);
-                // Weights in a file are packed and its pages given back; others would be
-                // in memory twice. A file's pages count as available.
+                // Weights in a file are packed and its pages given back. Those that were
+                // computed for a file's model are in memory twice, if there is enough; a
+                // model that is in memory altogether stays as it is. A file's pages count
+                // as available.
                 let bytes: u64 = weights.iter().map(|w| w.data().len() as u64).sum();
-                let pack = bytes < available_memory() && weights.iter().all(|w| w.data().is_mapped());
+                let pack = bytes < available_memory() && weights.iter().any(|w| w.data().is_mapped());
                 let options = CpuOptions { threads, cache_type, pack, ..CpuOptions::default() };
                 Ok(Machine::Cpu(Box::new(CpuExecutor::open(plan, weights, &options)?)))
             }

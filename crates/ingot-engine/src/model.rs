@@ -3,7 +3,7 @@
 use crate::embedder::Embedder;
 use crate::fingerprint::fingerprint;
 use crate::runtime::{Rows, Runtime};
-use crate::{Error, Memory, Options, Result, Session, Setup};
+use crate::{Error, ExecutorKind, Memory, Options, Result, Session, Setup};
 use ingot_format::{Bytes, Gguf, ModelFile};
 use ingot_models::Info;
 use ingot_plan::Plan;
@@ -20,6 +20,7 @@ pub struct Model {
 struct Shared {
     info: Info,
     plan: Arc<Plan>,
+    executor: ExecutorKind,
     tokenizer: Tokenizer,
     context: usize,
     chunk: usize,
@@ -75,7 +76,8 @@ impl Model {
         let machine = setup.open(model.plan.clone(), model.weights.clone(), progress)?;
         Ok(Self {
             shared: Arc::new(Shared {
-                fingerprint: fingerprint(&model.plan, &model.weights),
+                fingerprint: fingerprint(&model.plan, &model.weights, file.replaced()),
+                executor: options.executor,
                 info: model.info,
                 plan: model.plan,
                 tokenizer,
@@ -95,6 +97,10 @@ impl Model {
     /// One step of it.
     pub fn plan(&self) -> &Plan {
         &self.shared.plan
+    }
+    /// What runs it.
+    pub fn executor(&self) -> ExecutorKind {
+        self.shared.executor
     }
     /// Its vocabulary.
     pub fn tokenizer(&self) -> &Tokenizer {

@@ -74,6 +74,14 @@ impl HfFolder {
         self.table.get(name)
     }
 
+    pub(crate) fn table(&self) -> &Table {
+        &self.table
+    }
+
+    pub(crate) fn table_mut(&mut self) -> &mut Table {
+        &mut self.table
+    }
+
     /// The contents of `config.json`, if there is one.
     pub fn config(&self) -> Option<&serde_json::Value> {
         self.config.as_ref()

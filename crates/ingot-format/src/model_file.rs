@@ -50,6 +50,28 @@ impl ModelFile {
             Self::HuggingFace(folder) => folder.tensor(name),
         }
     }
+
+    /// Puts a tensor in the place of the file's tensor of the same name: whoever
+    /// runs the model from now on runs it with this one. The file itself stays as
+    /// it is.
+    ///
+    /// # Errors
+    /// If the file has no tensor of this name and shape.
+    pub fn replace(&mut self, tensor: Tensor) -> Result<()> {
+        match self {
+            Self::Gguf(gguf) => gguf.table_mut().replace(tensor),
+            Self::HuggingFace(folder) => folder.table_mut().replace(tensor),
+        }
+    }
+
+    /// The tensors that are not the file's own: those that were put in their place.
+    pub fn replaced(&self) -> impl Iterator<Item = &Tensor> {
+        match self {
+            Self::Gguf(gguf) => gguf.table(),
+            Self::HuggingFace(folder) => folder.table(),
+        }
+        .replaced()
+    }
 }
 
 /// The first bytes of a file, as many as are needed to recognize it.

@@ -1,7 +1,10 @@
 //! The tensors of a model by name, and the checks on names and places that both
 //! formats need.
 
-use std::{collections::HashMap, ops::Range};
+use std::{
+    collections::{BTreeSet, HashMap},
+    ops::Range,
+};
 
 use crate::{Error, Result, Tensor};
 
@@ -10,6 +13,8 @@ use crate::{Error, Result, Tensor};
 pub(crate) struct Table {
     tensors: Vec<Tensor>,
     index: HashMap<String, usize>,
+    /// Places of those that are not the file's own.
+    replaced: BTreeSet<usize>,
 }
 
 impl Table {
@@ -30,6 +35,26 @@ impl Table {
 
     pub fn get(&self, name: &str) -> Option<&Tensor> {
         self.index.get(name).map(|&i| &self.tensors[i])
+    }
+
+    /// Puts a tensor in the place of the file's tensor of the same name and shape.
+    pub fn replace(&mut self, tensor: Tensor) -> Result<()> {
+        let name = tensor.name();
+        let Some(&i) = self.index.get(name) else {
+            return Err(Error::malformed(format!("there is no tensor '{name}' to be replaced")));
+        };
+        let (new, old) = (tensor.shape(), self.tensors[i].shape());
+        if new != old {
+            return Err(Error::malformed(format!("tensor '{name}' has shape {old:?}, not {new:?}")));
+        }
+        self.tensors[i] = tensor;
+        self.replaced.insert(i);
+        Ok(())
+    }
+
+    /// The tensors that were put in the place of others.
+    pub fn replaced(&self) -> impl Iterator<Item = &Tensor> {
+        self.replaced.iter().map(|&i| &self.tensors[i])
     }
 }
 
@@ -63,4 +88,28 @@ pub(crate) fn check_name(what: &str, name: &str) -> Result<()> {
         return Err(Error::malformed(format!("{what} {name:?} contains control characters")));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Bytes, DType};
+
+    #[test]
+    fn replacing() {
+        let tensor = |name: &str, shape: &[usize], byte: u8| {
+            let data = vec![byte; 4 * shape.iter().product::<usize>()];
+            Tensor::new(name, DType::F32, shape.to_vec(), Bytes::from(data)).unwrap()
+        };
+        let mut table = Table::default();
+        table.extend(vec![tensor("a", &[2, 3], 0), tensor("b", &[2, 3], 0)]).unwrap();
+        assert_eq!(table.replaced().count(), 0);
+        table.replace(tensor("b", &[2, 3], 7)).unwrap();
+        assert_eq!((table.get("a").unwrap().data()[0], table.get("b").unwrap().data()[0]), (0, 7));
+        assert_eq!(table.replaced().map(Tensor::name).collect::<Vec<_>>(), ["b"]);
+        assert!(table.replace(tensor("c", &[2, 3], 7)).unwrap_err().to_string().contains("no tensor 'c'"));
+        let other = table.replace(tensor("a", &[3, 2], 7)).unwrap_err().to_string();
+        assert!(other.contains("[2, 3], not [3, 2]"), "{other}");
+        assert_eq!(table.tensors().len(), 2);
+    }
 }

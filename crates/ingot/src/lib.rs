@@ -20,6 +20,9 @@
 //! # }
 //! ```
 //!
+//! Adapters are added to a [`ModelFile`] by a [`Merge`], before
+//! [`Model::from_file`] opens it.
+//!
 //! Sessions can be forked, cut back, saved to files and run together in one
 //! step: see [`Session`] and [`Model::step`]. The `examples` folder has a short
 //! program for each.
@@ -27,6 +30,7 @@
 mod embedded;
 
 pub use embedded::{EMBEDDED_NAME, embedded, embedded_bytes};
+pub use ingot_convert::{Adapter, Merge};
 pub use ingot_engine::sampler::SamplerError;
 pub use ingot_engine::scheduler;
 pub use ingot_engine::{

@@ -1,6 +1,7 @@
 //! The terminal program: arguments in, text out. Everything about models is in
 //! the library; here is only what people see of it.
 
+mod adapters;
 mod bandwidth;
 mod bare;
 mod cli;

@@ -1,6 +1,7 @@
 //! Finding the model that a word on the command line means.
 
-use crate::cli::EngineArgs;
+use crate::adapters;
+use crate::cli::{EngineArgs, Settings};
 use crate::device;
 use crate::failure::{ACCEPTED, Failure, Result};
 use crate::hub;
@@ -59,13 +60,19 @@ impl Place {
 
     /// Opens it to run it, on the device of these arguments.
     pub fn open(&self, engine: &EngineArgs) -> Result<Model> {
-        let file = self.model_file()?;
+        let file = self.model_file(&engine.settings)?;
+        Ok(device::open(engine, |options| self.open_file(&file, options))?)
+    }
+
+    /// The same without the adapters of these arguments: they are another model's.
+    pub fn open_as_it_is(&self, engine: &EngineArgs) -> Result<Model> {
+        let file = self.stored()?;
         Ok(device::open(engine, |options| self.open_file(&file, options))?)
     }
 
     /// Opens it to see whether it runs on a device.
     pub fn open_on(&self, executor: ExecutorKind) -> Result<Model> {
-        Ok(self.open_file(&self.model_file()?, &Options { executor, ..Options::default() })?)
+        Ok(self.open_file(&self.stored()?, &Options { executor, ..Options::default() })?)
     }
 
     /// Opens the file to look at it.
@@ -73,8 +80,13 @@ impl Place {
         self.file().map_err(|e| Failure::new(e).hint(ACCEPTED))
     }
 
-    /// The file as something to run: what is wrong with it is told with its path.
-    pub fn model_file(&self) -> ingot::Result<ModelFile> {
+    /// The file as something to run, with the adapters of these settings in its weights.
+    pub fn model_file(&self, settings: &Settings) -> Result<ModelFile> {
+        adapters::merged(self.stored()?, settings)
+    }
+
+    /// What is wrong with the file is told with its path.
+    fn stored(&self) -> ingot::Result<ModelFile> {
         let bad = |e: ingot_format::Error| Error::BadModel { path: self.name().into(), source: e.into() };
         self.file().map_err(bad)
     }

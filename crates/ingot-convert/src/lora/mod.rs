@@ -154,6 +154,16 @@ pub(crate) struct Unpacked {
 }
 
 impl Delta {
+    /// Which of its rows are added to which.
+    pub(crate) fn order(&self) -> Order {
+        self.order
+    }
+
+    /// The same with its rows in another order.
+    pub(crate) fn in_order(&self, order: Order) -> Self {
+        Self { order, ..self.clone() }
+    }
+
     pub(crate) fn unpack(&self) -> Unpacked {
         let values = |tensor: &Tensor| {
             let mut values = vec![0.0; tensor.len()];

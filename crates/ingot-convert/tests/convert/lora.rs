@@ -111,6 +111,93 @@ fn onto_quantized_weights() {
     );
 }
 
+/// What a model that is run is given is what a file would hold, byte by byte.
+#[test]
+fn in_memory_as_in_a_file() {
+    let temporary = tempfile::tempdir().unwrap();
+    let path = temporary.path().join("made.gguf");
+    let adapters = ["peft", "adapter.gguf", "rslora"].map(|name| Adapter::open(&adapter(name)).unwrap());
+    let as_it_is = |model: &Model| {
+        let weights: Vec<_> = model.weights().iter().map(|w| (w.clone(), w.dtype())).collect();
+        let metadata = model.metadata(Mix::F16);
+        let job = Job { metadata: &metadata, weights: &weights, importance: None, threads: 1 };
+        ingot_convert::write(&job, &path, &mut |_| true).unwrap();
+        fs::read(&path).unwrap()
+    };
+    for name in ["llama-s-f16.gguf", "llama-s-q8_0.gguf", "llama-s-q4_0.gguf", "llama-s-safetensors"] {
+        let original = ModelFile::open(&fixture(name)).unwrap();
+        for (chosen, changed) in [(&adapters[..1], 3), (&adapters[1..2], 3), (&adapters[..], 3)] {
+            let mut file = original.clone();
+            let (mut merge, mut model) = (Merge::new(&file).unwrap(), Model::open(&original).unwrap());
+            for adapter in chosen {
+                assert_eq!(merge.add(adapter, 0.5).unwrap(), model.merge(adapter, 0.5).unwrap());
+            }
+            let mut last = (0, 0);
+            merge
+                .apply(&mut file, 3, &mut |step| {
+                    last = (step.done, step.total);
+                    true
+                })
+                .unwrap();
+            assert_eq!(last, (merge.bytes(), merge.bytes()), "{name}");
+            assert_eq!(file.replaced().count(), changed, "{name}");
+            // What is in memory can be made a file of, as if it had been stored.
+            assert!(as_it_is(&Model::open(&file).unwrap()) == as_it_is(&model), "{name}");
+            assert!(as_it_is(&model) != as_it_is(&Model::open(&original).unwrap()), "{name}");
+            // Everything else still lies in the file.
+            for tensor in file.tensors() {
+                let is_new = file.replaced().any(|t| t.name() == tensor.name());
+                assert_eq!(tensor.data().is_mapped(), !is_new, "{name} {}", tensor.name());
+            }
+        }
+    }
+    let mut file = ModelFile::open(&fixture("llama-s-f16.gguf")).unwrap();
+    let mut merge = Merge::new(&file).unwrap();
+    merge.add(&adapters[0], 1.0).unwrap();
+    assert!(matches!(merge.apply(&mut file, 2, &mut |_| false), Err(Error::Stopped)));
+    assert_eq!(file.replaced().count(), 0);
+}
+
+/// A GGUF adapter of one weight.
+fn one_weight(path: &Path, weight: &str, rows: usize, cols: usize) -> Adapter {
+    let mut writer = GgufWriter::new();
+    writer.set("general.type", "adapter");
+    writer.set("adapter.type", "lora");
+    writer.set("adapter.lora.alpha", Value::F32(1.0));
+    let shapes = [("lora_a", [1, cols]), ("lora_b", [rows, 1])];
+    for (side, shape) in &shapes {
+        writer.add(&format!("{weight}.{side}"), DType::F32, shape).unwrap();
+    }
+    let values = |n: usize| (0..n).flat_map(|i| (0.01 * i as f32).to_le_bytes()).collect::<Vec<u8>>();
+    writer.write_to_path(path, |i, out| out.write_all(&values(shapes[i].1.iter().product()))).unwrap();
+    Adapter::open(path).unwrap()
+}
+
+/// RWKV's folders keep small matrices the other way round than they are used.
+#[test]
+fn in_memory_what_is_stored_otherwise_is_refused() {
+    let temporary = tempfile::tempdir().unwrap();
+    let path = temporary.path().join("adapter.gguf");
+    let folder = ModelFile::open(&fixture("rwkv7-s-safetensors")).unwrap();
+    let shapes: BTreeMap<String, [usize; 2]> = Model::open(&folder)
+        .unwrap()
+        .weights()
+        .iter()
+        .map(|w| (w.name().to_string(), [w.rows(), w.cols()]))
+        .collect();
+    let merged = |weight: &str| {
+        let [rows, cols] = shapes[weight];
+        let mut file = folder.clone();
+        let mut merge = Merge::new(&file).unwrap();
+        merge.add(&one_weight(&path, weight, rows, cols), 1.0).unwrap();
+        merge.apply(&mut file, 1, &mut |_| true).map(|()| file)
+    };
+    let file = merged("blk.1.time_mix_key.weight").unwrap();
+    assert_eq!(file.replaced().map(Tensor::name).collect::<Vec<_>>(), ["blocks.1.att.key.weight"]);
+    let error = merged("blk.1.time_mix_w1.weight").unwrap_err().to_string();
+    assert!(error.contains("blk.1.time_mix_w1.weight") && error.contains("GGUF file"), "{error}");
+}
+
 #[test]
 fn what_does_not_belong_to_the_model_is_named() {
     let refused = |model: &str, file: &str, words: &[&str]| {

@@ -3,9 +3,9 @@
 mod importance;
 mod lora;
 
-use ingot_convert::{Adapter, Choices, Error, Importance, Job, Mix, Model, Weight, Written};
+use ingot_convert::{Adapter, Choices, Error, Importance, Job, Merge, Mix, Model, Weight, Written};
 use ingot_format::gguf::{Array, Value};
-use ingot_format::{DType, Gguf, GgufWriter, ModelFile};
+use ingot_format::{DType, Gguf, GgufWriter, ModelFile, Tensor};
 use ingot_golden::{Feeder, Golden, compare, fixtures};
 use ingot_plan::{Executor, Place, Precision, Reference};
 use ingot_tokenizer::{EncodeOptions, Tokenizer};

@@ -146,4 +146,12 @@ impl Gguf {
     pub fn tensor(&self, name: &str) -> Option<&Tensor> {
         self.table.get(name)
     }
+
+    pub(crate) fn table(&self) -> &Table {
+        &self.table
+    }
+
+    pub(crate) fn table_mut(&mut self) -> &mut Table {
+        &mut self.table
+    }
 }

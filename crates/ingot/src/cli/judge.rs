@@ -43,7 +43,7 @@ pub struct PerplexityArgs {
     /// What separates documents, with \n and \t for new lines and tabs; implies --all
     #[arg(long, value_name = "SEPARATOR")]
     pub documents: Option<String>,
-    /// The original that a quantized model is compared with
+    /// The original that a quantized model is compared with; --lora does not change it
     #[arg(long, value_name = "MODEL", value_hint = ValueHint::AnyPath)]
     pub against: Option<PathBuf>,
     /// Print JSON

@@ -69,12 +69,22 @@ pub struct Settings {
     /// Keep activations in f32 instead of rounding them to 8 or 16 bits (slower)
     #[arg(long)]
     exact: bool,
+    /// Add a LoRA adapter (PEFT folder or GGUF), by default with a factor of 1 (repeatable).
+    /// The weights that it changes are computed anew and kept in memory, in the type they have;
+    /// quantized ones are quantized once more, which costs a little precision
+    #[arg(long, value_name = "ADAPTER[:FACTOR]")]
+    lora: Vec<String>,
 }
 
 impl Settings {
     /// Numbers of threads that were named: one at most, but for commands that take a list.
     pub fn threads(&self) -> &[NonZeroUsize] {
         &self.threads
+    }
+
+    /// Adapters to be added to the weights, as they were named.
+    pub fn lora(&self) -> &[String] {
+        &self.lora
     }
 
     /// The engine's options for them on a device.

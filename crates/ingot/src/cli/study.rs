@@ -57,7 +57,7 @@ pub struct BenchArgs {
     #[arg(long)]
     pub submit: bool,
     /// Also measure another program on the same file, round by round in alternation
-    #[arg(long, value_enum, value_name = "PROGRAM")]
+    #[arg(long, value_enum, value_name = "PROGRAM", conflicts_with = "lora")]
     pub peer: Option<Peer>,
     /// The Python that has the other program's package
     #[arg(long, value_name = "PATH", default_value = "python3", value_hint = ValueHint::ExecutablePath)]

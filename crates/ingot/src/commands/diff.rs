@@ -18,7 +18,7 @@ const TOKENS: usize = 8;
 
 pub fn run(args: &DiffArgs) -> Result {
     let place = Place::find(args.model.path())?;
-    let file = place.model_file()?;
+    let file = place.model_file(&args.settings)?;
     let kinds = [args.a.executor(), args.b.executor()];
     let options = kinds.map(|kind| args.settings.options(kind));
     let setups = [options[0].resolve()?, options[1].resolve()?];

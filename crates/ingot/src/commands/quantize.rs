@@ -1,14 +1,15 @@
 //! `ingot quantize` and `ingot convert`: a new model file made of another one.
 
+use crate::adapters;
 use crate::cli::{ConvertArgs, Making, QuantizeArgs};
 use crate::failure::{Failure, Result};
 use crate::interrupt::Interrupt;
 use crate::models::Place;
 use crate::table::Table;
-use crate::term::{DIM, Progress, printable};
+use crate::term::{Progress, printable};
 use crate::units;
 use ingot::ModelFile;
-use ingot_convert::{Adapter, Choices, Error, Importance, Job, Loss, Mix, Model, Weight, Written};
+use ingot_convert::{Choices, Error, Importance, Job, Loss, Mix, Model, Weight, Written};
 use ingot_format::DType;
 use serde_json::{Value, json};
 use std::io::{self, Write};
@@ -39,9 +40,7 @@ fn make(
         refuse_inputs(output, &place, &file)?;
     }
     let mut model = Model::open(&file)?;
-    for adapter in &making.lora {
-        merge(&mut model, adapter)?;
-    }
+    adapters::each(&making.lora, |adapter, factor| model.merge(adapter, factor))?;
     let Some(mix) = mix.or_else(|| model.own_mix()) else {
         return Err(Failure::new(format!("{} is quantized: it has no type of floats to keep", place.name()))
             .hint("`ingot quantize MODEL TYPE --allow-requantize` makes another type of it"));
@@ -50,7 +49,7 @@ fn make(
     let types = mix.plan(&model, choices)?;
     let metadata = model.metadata(mix);
     let weights: Vec<(Weight, DType)> = model.weights().iter().cloned().zip(types).collect();
-    let threads = making.threads.map_or_else(available_threads, |n| n.get());
+    let threads = making.threads.map_or_else(adapters::available_threads, |n| n.get());
     let job = Job { metadata: &metadata, weights: &weights, importance: importance.as_ref(), threads };
 
     let begun = Instant::now();
@@ -63,10 +62,6 @@ fn make(
         return Ok(writeln!(io::stdout(), "{:#}", made.json())?);
     }
     Ok(made.print(&mut anstream::stdout().lock(), making.tensors)?)
-}
-
-fn available_threads() -> usize {
-    std::thread::available_parallelism().map_or(1, |n| n.get())
 }
 
 /// A file that is being read is not to be replaced by what is made of it.
@@ -104,26 +99,6 @@ fn parts(path: &Path) -> Vec<PathBuf> {
         }
         None => vec![path.to_path_buf()],
     }
-}
-
-/// Merges what `--lora` names.
-fn merge(model: &mut Model, word: &str) -> Result {
-    let (path, factor) = match word.rsplit_once(':') {
-        // The path itself may have a colon.
-        Some((path, factor)) if !Path::new(word).exists() => {
-            let factor: Option<f32> = factor.parse().ok().filter(|f: &f32| f.is_finite());
-            let wrong = || Failure::usage(format!("--lora {word}: '{factor:?}' is not a factor"));
-            (path, factor.ok_or_else(wrong)?)
-        }
-        _ => (word, 1.0),
-    };
-    let merged = model.merge(&Adapter::open(Path::new(path))?, factor)?;
-    crate::say!(
-        "{DIM}{path}: rank {}, {}, factor {factor}{DIM:#}",
-        merged.rank,
-        units::plural(merged.weights, "weight")
-    );
-    Ok(())
 }
 
 /// Writes the file, which can be interrupted.

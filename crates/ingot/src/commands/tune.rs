@@ -39,7 +39,7 @@ pub fn run(args: &TuneArgs) -> Result {
         return reset(executor, args.json);
     }
     let place = Place::find(args.model.path())?;
-    let file = place.model_file()?;
+    let file = place.model_file(&args.engine.settings)?;
     let options = args.engine.settings.options(executor);
     let mut bare = Bare::open(&Source { place: &place, file: &file }, &options)?;
     bare.reserve(args.depth + 1, 1)?;

@@ -22,7 +22,7 @@ const STEPS: [&str; 2] = ["prompt", "next token"];
 
 pub fn run(args: &ValidateArgs) -> Result {
     let place = Place::find(args.model.path())?;
-    let file = place.model_file()?;
+    let file = place.model_file(&args.engine.settings)?;
     let source = Source { place: &place, file: &file };
     let settings = &args.engine.settings;
     let limit = args.limit.unwrap_or_else(|| settings.accuracy());

@@ -35,10 +35,17 @@ impl Run {
     /// its hint, has all of these words.
     #[track_caller]
     pub fn fails(self, code: i32, words: &[&str]) {
-        assert_eq!(self.code, Some(code), "{}{}", self.out, self.err);
         assert!(self.err.starts_with("error: "), "{}", self.err);
+        self.fails_later(code, words);
+    }
+
+    /// The same for what goes wrong after something else was said.
+    #[track_caller]
+    pub fn fails_later(self, code: i32, words: &[&str]) {
+        assert_eq!(self.code, Some(code), "{}{}", self.out, self.err);
+        let error = self.err.split_once("error: ").map_or("", |(_, error)| error);
         for word in words {
-            assert!(self.err.contains(word), "{word:?} is not in: {}", self.err);
+            assert!(error.contains(word), "{word:?} is not in: {}", self.err);
         }
         assert!(!self.err.contains("panicked"), "{}", self.err);
         assert!(!self.err.contains('\u{1b}'), "colors in a pipe: {:?}", self.err);

@@ -117,7 +117,7 @@ const TURNS: Duration = Duration::from_secs(10);
 const A_TURN: Duration = Duration::from_secs(2);
 
 fn measure(args: &BenchArgs, todo: &Todo, place: &Place) -> Result<Report> {
-    let file = place.model_file()?;
+    let file = place.model_file(&args.engine.settings)?;
     let source = Source { place, file: &file };
     let mut report: Option<Report> = None;
     for &threads in &todo.threads {

@@ -135,7 +135,7 @@ fn open_like(
     text: &str,
     windows: &[Window],
 ) -> Result<Model> {
-    let original = place.open(&args.engine)?;
+    let original = place.open_as_it_is(&args.engine)?;
     if original.info().vocab != model.info().vocab || cut(&original, text, args)? != windows {
         return Err(Failure::new(format!("{}: another vocabulary than the model's", place.name()))
             .hint("--against takes the file that the model was made from"));

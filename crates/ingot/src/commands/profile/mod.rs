@@ -24,7 +24,7 @@ use std::io::{self, Write};
 pub fn run(args: &ProfileArgs) -> Result {
     args.picture.iter().try_for_each(|path| Kind::of(path).map(|_| ()))?;
     let place = Place::find(args.model.path())?;
-    let file = place.model_file()?;
+    let file = place.model_file(&args.engine.settings)?;
     let source = Source { place: &place, file: &file };
     let bare = device::open(&args.engine, |options| Bare::open(&source, options))?;
     if bare.executor == ExecutorKind::Reference {
