@@ -1,6 +1,7 @@
 //! What a run took: for people, for scripts, and for finding out whether a
 //! change made it faster.
 
+use crate::stream::Written;
 use crate::term::DIM;
 use crate::units;
 use ingot::Finish;
@@ -54,8 +55,20 @@ impl Stats {
         );
     }
 
-    /// For scripts, as the value of `timings`.
-    pub fn timings(&self) -> Value {
+    /// For scripts: a text by this model, and what it took.
+    pub fn json(&self, model: &str, written: &Written) -> Value {
+        json!({
+            "model": model,
+            "text": written.text,
+            "tokens": written.tokens,
+            "finish_reason": written.finish.reason(),
+            "seed": self.seed,
+            "usage": self.usage(),
+            "timings": self.timings(),
+        })
+    }
+
+    fn timings(&self) -> Value {
         json!({
             "load_s": self.load.as_secs_f64(),
             "prefill_s": self.prefill.as_secs_f64(),
@@ -66,8 +79,7 @@ impl Stats {
         })
     }
 
-    /// For scripts, as the value of `usage`.
-    pub fn usage(&self) -> Value {
+    fn usage(&self) -> Value {
         json!({
             "prompt_tokens": self.prompt_tokens,
             "completion_tokens": self.generated,

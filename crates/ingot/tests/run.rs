@@ -32,6 +32,14 @@ fn json_has_all_of_it() {
 }
 
 #[test]
+fn json_by_its_short_name() {
+    let run = |form: &[&str]| ingot(&[&["run", "--raw", "-n", "5", "--greedy", "Once"], form].concat());
+    let (short, long) = (run(&["--json"]).json(), run(&["--output", "json"]).json());
+    assert_eq!((&short["tokens"], &short["text"]), (&long["tokens"], &long["text"]));
+    assert_eq!(run(&["--json", "--output", "text"]).code, Some(2));
+}
+
+#[test]
 fn output_none_prints_only_statistics() {
     let run = ingot(&["run", "-n", "4", "--seed", "77", "--output", "none", "Once"]);
     assert_eq!(run.out, "");
@@ -229,6 +237,30 @@ fn a_conversation_through_a_pipe() {
     // Forgetting the first answer leaves the second one the same, but for the seed.
     assert_eq!(talk("\"\"\"Tell me\na story.\"\"\"\n"), talk("Tell me\\\na story.\n"));
     assert_eq!(talk(""), "");
+}
+
+#[test]
+fn a_conversation_as_json() {
+    let options = ["chat", "-n", "9", "--seed", "3", "--ignore-eos"];
+    let talk = |extra: &[&str]| ingot_with("Hello\n/stats\nAnd then?\n", &[&options, extra].concat());
+    let (text, json) = (talk(&[]).ok(), talk(&["--json"]).ok());
+    let answers: Vec<serde_json::Value> =
+        json.lines().map(|line| serde_json::from_str(line).expect("an object in a line")).collect();
+    assert_eq!(answers.len(), 2);
+    let texts: Vec<&str> = answers.iter().map(|answer| answer["text"].as_str().unwrap()).collect();
+    let lines: Vec<String> = texts.iter().map(|text| format!("{}\n", text.trim_end_matches('\n'))).collect();
+    assert_eq!(lines.concat(), text);
+    for answer in &answers {
+        assert_eq!(
+            (&answer["finish_reason"], &answer["usage"]["completion_tokens"]),
+            (&"length".into(), &9.into())
+        );
+        assert_eq!(answer["tokens"].as_array().unwrap().len(), 9);
+    }
+    assert_eq!((&answers[0]["seed"], &answers[1]["seed"]), (&3.into(), &4.into()));
+    let failed = ingot_with("Hello\n/nothing\n", &[&options[..], &["--json"]].concat());
+    assert_eq!(failed.out.lines().count(), 1);
+    failed.fails(1, &["no command /nothing"]);
 }
 
 #[test]

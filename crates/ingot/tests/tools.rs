@@ -48,6 +48,11 @@ fn logits_are_those_of_the_golden_file() {
     let list = prompt.replace(['[', ']'], "");
     let args = ["logits", MODEL, "--tokens", &list, "--executor", "reference", "--greedy", "16"];
     assert_eq!(ingot(&args).json(), golden["greedy"]);
+    let object = ingot(&[&args[..], &["--json", "-o", &out]].concat()).json();
+    assert_eq!((&object["greedy"], &object["output"]), (&golden["greedy"], &out.as_str().into()));
+    assert_eq!(object["tokens"], golden["prompt"].as_array().unwrap().len());
+    assert_eq!(object["vocab"], expected.len() / golden["prompt"].as_array().unwrap().len());
+    ingot(&[&args[..], &["--json", "-o", "-"]].concat()).fails(2, &["--json", "--output"]);
     let output = command(&["logits", MODEL, "--tokens", "1,2", "-o", "-"]).output().unwrap();
     assert_eq!(output.stdout.len(), 2 * 4 * expected.len() / golden["prompt"].as_array().unwrap().len());
 }

@@ -116,4 +116,23 @@ mod tests {
             assert!(help.contains(&format!("ingot {}", command.get_name())), "{}", command.get_name());
         }
     }
+
+    #[test]
+    fn every_command_speaks_json() {
+        // What these print is in a form of its own.
+        let others = ["completions", "man"];
+        for command in Cli::command().get_subcommands() {
+            let has = command.get_arguments().any(|arg| arg.get_long() == Some("json"));
+            assert_eq!(has, !others.contains(&command.get_name()), "{}", command.get_name());
+        }
+    }
+
+    #[test]
+    fn whatever_runs_a_model_takes_adapters() {
+        for command in Cli::command().get_subcommands() {
+            let takes = |name| command.get_arguments().any(|arg| arg.get_long() == Some(name));
+            // Those that make files have no cache.
+            assert!(!takes("cache") || takes("lora"), "{}", command.get_name());
+        }
+    }
 }

@@ -10,7 +10,8 @@ Examples:
   ingot run -m model.gguf --system \"Answer in one line.\" \"Why is the sky blue?\"
   ingot run -m model.gguf --raw -n 100 \"fn main() {\"
   ingot run -m model.gguf \"Summarize:\" < notes.txt
-  ingot run --seed 7 --output json Tom | jq .text
+  ingot run --seed 7 --json Tom | jq .text
+  ingot run -m model.gguf --lora path/to/adapter:0.5 \"Why is the sky blue?\"
   ingot run -- --help is a flag, and this is a prompt about it
 
 A model with a chat template gets the prompt as the message of a user, others
@@ -40,7 +41,10 @@ pub struct RunArgs {
     pub limits: LimitArgs,
     /// What to print: text as it comes, one JSON object, or nothing but statistics
     #[arg(long, value_enum, default_value_t = Output::Text)]
-    pub output: Output,
+    output: Output,
+    /// The same as --output json
+    #[arg(long, conflicts_with = "output")]
+    json: bool,
     /// Print statistics even if standard error is not a terminal
     #[arg(long, overrides_with = "no_stats")]
     pub stats: bool,
@@ -59,6 +63,13 @@ pub struct RunArgs {
     /// How the model is run.
     #[command(flatten)]
     pub engine: EngineArgs,
+}
+
+impl RunArgs {
+    /// What to print.
+    pub fn output(&self) -> Output {
+        if self.json { Output::Json } else { self.output }
+    }
 }
 
 /// When the text ends.
@@ -107,9 +118,11 @@ Examples:
   ingot chat
   ingot chat model.gguf --system \"You are a pirate.\"
   ingot chat model.gguf < questions.txt
+  ingot chat model.gguf --json < questions.txt | jq -r .text
 
 /help lists the commands of the conversation. Ctrl-C stops an answer, ctrl-D
-leaves.";
+leaves. With --json every answer is an object in a line, once it is complete:
+model, text, tokens, finish_reason, seed, usage and timings, as of ingot run.";
 
 /// Talk with a model.
 #[derive(Args)]
@@ -127,6 +140,9 @@ pub struct ChatArgs {
     /// When an answer ends.
     #[command(flatten)]
     pub limits: LimitArgs,
+    /// Print JSON: an object in a line for each answer
+    #[arg(long)]
+    pub json: bool,
     /// How tokens are chosen.
     #[command(flatten)]
     pub sampling: SamplingArgs,

@@ -11,6 +11,7 @@ Examples:
   ingot serve model.gguf
   ingot serve model.gguf --port 9000 --parallel 16 --ctx 8192
   INGOT_API_KEY=secret ingot serve model.gguf --host 0.0.0.0
+  ingot serve model.gguf --port 0 --json --log-format json     for programs that start it
 
   curl localhost:8080/v1/chat/completions -d '{\"messages\": [{\"role\": \"user\", \"content\": \"Hello\"}]}'
 
@@ -86,6 +87,9 @@ pub struct ServeArgs {
     /// Seconds that an answer may take
     #[arg(long, value_name = "SECONDS", default_value_t = 3600, help_heading = "Limits")]
     pub timeout: u64,
+    /// Print a line of JSON on standard output when the model is ready: address, model, device
+    #[arg(long, help_heading = "Log")]
+    pub json: bool,
     /// What the log looks like
     #[arg(long, value_enum, default_value_t = LogFormat::Text, help_heading = "Log")]
     pub log_format: LogFormat,

@@ -110,6 +110,10 @@ pub struct LogitsArgs {
     /// Read so many tokens at a time
     #[arg(long, value_name = "N", default_value = "512")]
     pub chunk: NonZeroUsize,
+    /// Print JSON: an object with the likeliest tokens (greedy), the size of a row (vocab) and
+    /// what was written
+    #[arg(long)]
+    pub json: bool,
     /// How the model is run.
     #[command(flatten)]
     pub engine: EngineArgs,

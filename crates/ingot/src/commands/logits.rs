@@ -7,10 +7,16 @@ use crate::failure::{Failure, Result};
 use crate::models::Place;
 use ingot::{Request, Sampler, SamplerOptions, Session};
 use ingot_format::NewFile;
+use serde_json::{Value, json};
 use std::io::{self, StdoutLock, Write};
 use std::path::{Path, PathBuf};
 
 pub fn run(args: &LogitsArgs) -> Result {
+    let to_stdout = |path: &Option<PathBuf>| path.as_deref() == Some(Path::new("-"));
+    if args.json && (to_stdout(&args.output) || to_stdout(&args.state)) {
+        return Err(Failure::usage("--json and numbers cannot both be on standard output")
+            .hint("--output and --state name files"));
+    }
     let place = Place::find(args.model.path())?;
     let ids = ids_or_file(&args.tokens)?;
     let model = place.open(&args.engine)?;
@@ -33,9 +39,15 @@ pub fn run(args: &LogitsArgs) -> Result {
     if let Some(path) = &args.state {
         write_state(&session, path)?;
     }
-    if let Some(n) = args.greedy {
-        let ids = greedy(&mut session, n)?;
-        writeln!(io::stdout(), "{}", serde_json::Value::from(ids))?;
+    let greedy = args.greedy.map(|n| greedy(&mut session, n)).transpose()?;
+    if args.json {
+        let object = json!({
+            "model": place.name(), "tokens": ids.len(), "vocab": model.info().vocab,
+            "greedy": greedy, "output": args.output, "state": args.state,
+        });
+        writeln!(io::stdout(), "{object}")?;
+    } else if let Some(ids) = greedy {
+        writeln!(io::stdout(), "{}", Value::from(ids))?;
     }
     Ok(())
 }

@@ -9,7 +9,6 @@ use crate::stats::Stats;
 use crate::stream::{self, Read, Written};
 use crate::term::TextOut;
 use ingot::{EncodeOptions, Message, Model, Sampler, Session};
-use serde_json::json;
 use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -49,7 +48,7 @@ pub fn run(mut args: RunArgs) -> Result {
     let written = match catching.pressed() {
         true => Written::nothing(),
         false => stream::write(&mut session, &mut sampler, &args.limits.request(), &catching, |text| {
-            if args.output == Output::Text { out.write(text) } else { Ok(()) }
+            if args.output() == Output::Text { out.write(text) } else { Ok(()) }
         })?,
     };
     let interrupted = catching.pressed();
@@ -57,10 +56,10 @@ pub fn run(mut args: RunArgs) -> Result {
 
     out.end_line()?;
     let stats = stats(load, &read, &written, &sampler);
-    if args.output == Output::Json {
-        print_json(&place, &written, &stats)?;
+    if args.output() == Output::Json {
+        writeln!(io::stdout(), "{}", stats.json(&place.name(), &written))?;
     }
-    if args.stats || !args.no_stats && (args.output == Output::None || io::stderr().is_terminal()) {
+    if args.stats || !args.no_stats && (args.output() == Output::None || io::stderr().is_terminal()) {
         stats.show();
     }
     if let Some(path) = &args.save {
@@ -126,17 +125,4 @@ fn stats(load: Duration, read: &Read, written: &Written, sampler: &Sampler) -> S
         finish: written.finish,
         seed: (sampler.options().temperature > 0.0).then_some(sampler.options().seed),
     }
-}
-
-fn print_json(place: &Place, written: &Written, stats: &Stats) -> Result {
-    let object = json!({
-        "model": place.name(),
-        "text": written.text,
-        "tokens": written.tokens,
-        "finish_reason": written.finish.reason(),
-        "seed": stats.seed,
-        "usage": stats.usage(),
-        "timings": stats.timings(),
-    });
-    Ok(writeln!(io::stdout(), "{object}")?)
 }

@@ -6,6 +6,8 @@ use crate::models::Place;
 use crate::term::WARNING;
 use ingot::{Model, available_memory};
 use ingot_server::{Config, Limits, Server, Stop};
+use serde_json::json;
+use std::io::Write;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -20,6 +22,7 @@ const PREPARING: usize = 4;
 pub fn run(args: ServeArgs) -> Result {
     let place = Place::find(args.model.path())?;
     let config = config(&args, &place)?;
+    let model_name = config.names[0].clone();
     start_log(args.log_format);
     if !args.host.is_loopback() && config.keys.is_empty() {
         crate::say!(
@@ -30,10 +33,10 @@ pub fn run(args: ServeArgs) -> Result {
     keep_memory_flat();
     let runtime = Builder::new_multi_thread().enable_all().max_blocking_threads(PREPARING).build();
     let runtime = runtime.map_err(|e| Failure::new(format!("cannot start threads: {e}")))?;
-    runtime.block_on(serve(args, place, config))
+    runtime.block_on(serve(args, place, model_name, config))
 }
 
-async fn serve(args: ServeArgs, place: Place, config: Config) -> Result {
+async fn serve(args: ServeArgs, place: Place, name: String, config: Config) -> Result {
     let address = SocketAddr::new(args.host, args.port);
     let server = Server::bind(address, config).await.map_err(|e| cannot_listen(address, &e))?;
     let address = server.address()?;
@@ -52,7 +55,12 @@ async fn serve(args: ServeArgs, place: Place, config: Config) -> Result {
         model = model => {
             let model = model.map_err(|_| Failure::new("the model could not be opened"))??;
             super::check_context(&model);
+            let device = model.executor().to_string();
             opener(model);
+            if args.json {
+                let ready = json!({ "address": format!("http://{address}"), "model": name, "device": device });
+                writeln!(std::io::stdout(), "{ready}")?;
+            }
             if args.open {
                 open_browser(&format!("http://{address}/"));
             }

@@ -13,6 +13,7 @@ use crate::term::{DIM, HEADING, TextOut, printable};
 use conversation::{Answer, Conversation, Question};
 use ingot::{Finish, Model, Request, Sampler, SamplerOptions};
 use input::{Input, Line};
+use std::io::{self, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -45,7 +46,8 @@ pub fn run(args: ChatArgs) -> Result {
         sampling,
         load: start.elapsed(),
         last: None,
-        spacious: input.is_terminal(),
+        spacious: input.is_terminal() && !args.json,
+        json: args.json.then(|| place.name()),
     };
     if let Some(path) = &args.load {
         chat.conversation.load(path)?;
@@ -84,6 +86,8 @@ struct Chat {
     last: Option<Stats>,
     /// An empty line after every answer.
     spacious: bool,
+    /// The model's name, if answers are objects.
+    json: Option<String>,
 }
 
 /// Whether the conversation goes on.
@@ -170,12 +174,12 @@ impl Chat {
         Ok(Next::Listen)
     }
 
-    /// Shows an answer as it comes.
+    /// Shows an answer as it comes, or as an object when it is complete.
     fn answer(&mut self, question: Question) -> Result {
         let mut sampler = Sampler::new(self.sampling.clone())?;
         let mut out = TextOut::new();
         let catching = self.interrupt.catch();
-        let show = |text: &str| out.write(text);
+        let show = |text: &str| if self.json.is_some() { Ok(()) } else { out.write(text) };
         let answer = self.conversation.ask(question, &mut sampler, &self.request, &catching, show);
         drop(catching);
         out.end_line()?;
@@ -190,7 +194,7 @@ impl Chat {
             Finish::Cancelled => note("Interrupted."),
             _ => {}
         }
-        self.last = Some(Stats {
+        let stats = Stats {
             load: self.load,
             prompt_tokens: read.tokens,
             prefill: read.time,
@@ -198,7 +202,11 @@ impl Chat {
             decode: written.time,
             finish: written.finish,
             seed: (self.sampling.temperature > 0.0).then_some(sampler.options().seed),
-        });
+        };
+        if let Some(model) = &self.json {
+            writeln!(io::stdout(), "{}", stats.json(model, &written))?;
+        }
+        self.last = Some(stats);
         Ok(())
     }
 
