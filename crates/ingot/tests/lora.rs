@@ -93,8 +93,8 @@ fn one_row(path: &str) {
     writer.set("adapter.lora.alpha", 1.0f32);
     let (a, mut b) = (vec![0.5f32; shape[1]], vec![0.0f32; shape[0]]);
     b[0] = 1.0;
-    writer.add(&format!("{weight}.lora_a"), DType::F32, &[1, shape[1]]).unwrap();
-    writer.add(&format!("{weight}.lora_b"), DType::F32, &[shape[0], 1]).unwrap();
+    writer.add(format!("{weight}.lora_a"), DType::F32, &[1, shape[1]]).unwrap();
+    writer.add(format!("{weight}.lora_b"), DType::F32, &[shape[0], 1]).unwrap();
     let bytes = [a, b].map(|values| values.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>());
     writer.write_to_path(path.as_ref(), |i, out| out.write_all(&bytes[i])).unwrap();
 }

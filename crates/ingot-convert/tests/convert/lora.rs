@@ -166,7 +166,7 @@ fn one_weight(path: &Path, weight: &str, rows: usize, cols: usize) -> Adapter {
     writer.set("adapter.lora.alpha", Value::F32(1.0));
     let shapes = [("lora_a", [1, cols]), ("lora_b", [rows, 1])];
     for (side, shape) in &shapes {
-        writer.add(&format!("{weight}.{side}"), DType::F32, shape).unwrap();
+        writer.add(format!("{weight}.{side}"), DType::F32, shape).unwrap();
     }
     let values = |n: usize| (0..n).flat_map(|i| (0.01 * i as f32).to_le_bytes()).collect::<Vec<u8>>();
     writer.write_to_path(path, |i, out| out.write_all(&values(shapes[i].1.iter().product()))).unwrap();
