@@ -12,18 +12,26 @@
 // otherwise it is `[T, KV * GROUP, chunks of the grid][N + 2]`: the unnormalised sum, its maximum
 // score and its sum of exponentials, which attention_merge puts together.
 //
+// With TURN queries come as they are projected, and keys and values of the rows themselves are not in
+// the cache yet: both are normed and turned here first (include/turn.h), as rope_store would, and the
+// threadgroup whose chunk has the row's own position stores its key and value. Then HEADS >= GROUP.
+//
 // Phases: scores (four lanes to a position, each with every fourth piece of eight values; two
 // positions to a lane, so that the keys of half a chunk are on their way at once); the softmax of
 // each head by one simdgroup; the weighted sum of values (a lane has eight values of every
 // position it sees), added up over positions in a fixed order. All in f32.
 // Threads: 256. Grid: (KV * passes over a group, chunks, T). N is a multiple of 8, HEADS * N <= 1024.
-// variants: HEADS=8; HEADS=1 CACHE=1; HEADS=2 CACHE=2; CACHE=1; CACHE=2; HEADS=8 CACHE=2
+// variants: HEADS=8; HEADS=1 CACHE=1; HEADS=2 CACHE=2; CACHE=1; CACHE=2; HEADS=8 CACHE=2; TURN=1
+// variants: TURN=1 HEADS=8 CACHE=2; TURN=1 HEADS=1 CACHE=1
 #include "ingot.h"
 #include "step.h"
 
 // Query heads of a threadgroup: 1, 2, 4 or 8.
 #ifndef HEADS
 #define HEADS 4
+#endif
+#ifndef TURN
+#define TURN 0
 #endif
 #include "attend.h"
 
@@ -35,11 +43,25 @@ constant uint WINDOW [[function_constant(4)]]; // 0: everything is seen
 constant uint ONE_CHUNK [[function_constant(5)]];
 constant uint LANES [[function_constant(6)]];  // that share a row of values: N / 8, up to a power of two
 constant float CAP [[function_constant(7)]];
+// With TURN:
+constant uint PAIRS [[function_constant(8)]];
+constant uint HALVES [[function_constant(9)]];
+constant float TURN_SCALE [[function_constant(10)]];
+constant uint Q_NORM [[function_constant(11)]];
+constant uint K_NORM [[function_constant(12)]];
+constant float Q_EPS [[function_constant(13)]];
+constant float K_EPS [[function_constant(14)]];
+#include "turn.h"
 
-kernel void attention_vec(device const float* q [[buffer(0)]],     // [T, KV * GROUP * N]
-                          device const uchar* cache [[buffer(1)]],
+kernel void attention_vec(device const float* q [[buffer(0)]], // [T, KV * GROUP * N]
+                          device uchar* cache [[buffer(1)]],
                           device const uint* step [[buffer(2)]],
                           device float* out [[buffer(3)]],
+                          device const float* k [[buffer(4)]],           // with TURN: [T, KV * N]
+                          device const float* v [[buffer(5)]],           // [T, KV * N]
+                          device const float* q_weight [[buffer(6)]],    // [N]
+                          device const float* k_weight [[buffer(7)]],    // [N]
+                          device const float* frequencies [[buffer(8)]], // [PAIRS]
                           uint3 group [[threadgroup_position_in_grid]],
                           uint3 grid [[threadgroups_per_grid]],
                           uint thread_index [[thread_index_in_threadgroup]],
@@ -57,12 +79,23 @@ kernel void attention_vec(device const float* q [[buffer(0)]],     // [T, KV * G
     const uint chunk = group.y, t = group.z, heads = KV_HEADS * GROUP;
     const ulong first_row = ulong(t) * heads + kv_head * GROUP + first_head; // of N values
     // On their way while the step is looked at.
+#if TURN
+    // A simdgroup's task: a query head, or behind these the new key (HEADS) or value (HEADS + 1).
+    const ulong kv_row = (ulong(t) * KV_HEADS + kv_head) * N;
+    Head head;
+    if (simdgroup < HEADS) {
+        head_load(head, simdgroup < GROUP, q + (first_row + simdgroup) * N, true, lane);
+    } else {
+        head_load(head, simdgroup < HEADS + 2, (simdgroup == HEADS ? k : v) + kv_row, simdgroup == HEADS, lane);
+    }
+#else
     float queries[1024 / (32 * SIMDGROUPS)];
 #pragma unroll
     for (uint e = 0; e < 1024 / (32 * SIMDGROUPS); e++) {
         const uint i = 32 * SIMDGROUPS * e + thread_index;
         queries[e] = i < HEADS * N && first_head + i / N < GROUP ? q[first_row * N + i] : 0.0f;
     }
+#endif
     const uint position = row_position(step, t);
     const uint seen_from = WINDOW != 0 && position >= WINDOW ? position + 1 - WINDOW : 0;
     if (t >= step_rows(step) || chunk * CHUNK > position || (chunk + 1) * CHUNK <= seen_from) {
@@ -76,10 +109,44 @@ kernel void attention_vec(device const float* q [[buffer(0)]],     // [T, KV * G
     seen.column = kv_head * N;
     seen.n = N;
 
+#if TURN
+    const bool is_newest = position / CHUNK == chunk;
+    Turn turn;
+    turn_at(turn, frequencies, position, lane);
+    for (uint task = simdgroup; task < HEADS + 2; task += SIMDGROUPS) {
+        const bool is_q = task < HEADS, is_v = task == HEADS + 1;
+        if (!is_q && !is_newest) {
+            continue;
+        }
+        if (task != simdgroup) {
+            head_load(head, true, (is_v ? v : k) + kv_row, !is_v, lane);
+        }
+        if (is_q ? Q_NORM != 0 : K_NORM != 0 && !is_v) {
+            head_norm(head, is_q ? q_weight : k_weight, is_q ? Q_EPS : K_EPS, lane);
+        }
+        device uchar* row = cache;
+        if (!is_q) {
+            row = cache + cache_row(page_of(step, sequence, position), is_v ? 1 : 0, position, seen.width);
+        }
+#pragma unroll
+        for (uint e = 0; e < VALUES; e++) {
+            const uint i = 32 * e + lane;
+            const float y = is_v ? head.own[e] : turned(head, turn, e);
+            if (is_q && i < N) {
+                memory[task * N + i] = y;
+            }
+            if (!is_q && 32 * e < N) {
+                cache_store(row, seen.column + 32 * e, lane, y, i < N);
+            }
+        }
+    }
+    threadgroup_barrier(mem_flags::mem_device);
+#else
 #pragma unroll
     for (uint e = 0; e < 1024 / (32 * SIMDGROUPS); e++) {
         memory[32 * SIMDGROUPS * e + thread_index] = queries[e];
     }
+#endif
     if (thread_index * PAGE < seen.end) {
         pages[thread_index] = page_of(step, sequence, chunk * CHUNK + thread_index * PAGE);
     }
