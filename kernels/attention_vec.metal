@@ -13,7 +13,7 @@
 // score and its sum of exponentials, which attention_merge puts together.
 //
 // With TURN queries come as they are projected, and keys and values of the rows themselves are not in
-// the cache yet: both are normed and turned here first (include/turn.h), as rope_store would, and the
+// the cache yet: both are normed and turned here first (include/attend_new.h), as rope_store would, and the
 // threadgroup whose chunk has the row's own position stores its key and value. Then HEADS >= GROUP.
 //
 // Phases: scores (four lanes to a position, each with every fourth piece of eight values; two
@@ -51,7 +51,7 @@ constant uint Q_NORM [[function_constant(11)]];
 constant uint K_NORM [[function_constant(12)]];
 constant float Q_EPS [[function_constant(13)]];
 constant float K_EPS [[function_constant(14)]];
-#include "turn.h"
+#include "attend_new.h"
 
 kernel void attention_vec(device const float* q [[buffer(0)]], // [T, KV * GROUP * N]
                           device uchar* cache [[buffer(1)]],
@@ -80,14 +80,10 @@ kernel void attention_vec(device const float* q [[buffer(0)]], // [T, KV * GROUP
     const ulong first_row = ulong(t) * heads + kv_head * GROUP + first_head; // of N values
     // On their way while the step is looked at.
 #if TURN
-    // A simdgroup's task: a query head, or behind these the new key (HEADS) or value (HEADS + 1).
-    const ulong kv_row = (ulong(t) * KV_HEADS + kv_head) * N;
+    const ulong new_row = (ulong(t) * KV_HEADS + kv_head) * N;
+    const New fresh = {q + first_row * N, k + new_row, v + new_row, q_weight, k_weight, frequencies};
     Head head;
-    if (simdgroup < HEADS) {
-        head_load(head, simdgroup < GROUP, q + (first_row + simdgroup) * N, true, lane);
-    } else {
-        head_load(head, simdgroup < HEADS + 2, (simdgroup == HEADS ? k : v) + kv_row, simdgroup == HEADS, lane);
-    }
+    new_head(head, fresh, simdgroup, lane);
 #else
     float queries[1024 / (32 * SIMDGROUPS)];
 #pragma unroll
@@ -110,36 +106,15 @@ kernel void attention_vec(device const float* q [[buffer(0)]], // [T, KV * GROUP
     seen.n = N;
 
 #if TURN
-    const bool is_newest = position / CHUNK == chunk;
-    Turn turn;
-    turn_at(turn, frequencies, position, lane);
-    for (uint task = simdgroup; task < HEADS + 2; task += SIMDGROUPS) {
-        const bool is_q = task < HEADS, is_v = task == HEADS + 1;
-        if (!is_q && !is_newest) {
-            continue;
-        }
-        if (task != simdgroup) {
-            head_load(head, true, (is_v ? v : k) + kv_row, !is_v, lane);
-        }
-        if (is_q ? Q_NORM != 0 : K_NORM != 0 && !is_v) {
-            head_norm(head, is_q ? q_weight : k_weight, is_q ? Q_EPS : K_EPS, lane);
-        }
-        device uchar* row = cache;
-        if (!is_q) {
-            row = cache + cache_row(page_of(step, sequence, position), is_v ? 1 : 0, position, seen.width);
-        }
-#pragma unroll
-        for (uint e = 0; e < VALUES; e++) {
-            const uint i = 32 * e + lane;
-            const float y = is_v ? head.own[e] : turned(head, turn, e);
-            if (is_q && i < N) {
-                memory[task * N + i] = y;
-            }
-            if (!is_q && 32 * e < N) {
-                cache_store(row, seen.column + 32 * e, lane, y, i < N);
-            }
-        }
+    const bool stores = position / CHUNK == chunk;
+    device uchar* key = cache;
+    device uchar* value = cache;
+    if (stores) {
+        const uint page = page_of(step, sequence, position);
+        key = cache + cache_row(page, 0, position, seen.width);
+        value = cache + cache_row(page, 1, position, seen.width);
     }
+    new_turned(head, fresh, position, stores, key, value, seen.column, memory, simdgroup, lane);
     threadgroup_barrier(mem_flags::mem_device);
 #else
 #pragma unroll

@@ -41,7 +41,7 @@ impl Layer {
         let qkv = tables.map(|table| b.embed(table));
         let out = b.attention(qkv, [heads, kv_heads], 1.0 / (n as f32).sqrt(), window);
         let logits = b.select(out);
-        let target = Target { cores: 4, cache, exact: true, tuning: Tuning::default() };
+        let target = Target { cores: 4, cache, exact: true, eights: false, tuning: Tuning::default() };
         Self { plan: b.finish(logits), n, heads, kv_heads, qkv, norms, target }
     }
 
@@ -328,7 +328,12 @@ fn heads_are_normed_turned_and_stored() {
 
 /// The last bits of the rows' attention and of the cache after it, whether attention turns queries and
 /// keys itself or rope_store does before.
-fn turned_and_attended(layer: &Layer, rotary: Option<&Rotary>, positions: &[usize], alone: bool) -> [Vec<u8>; 2] {
+fn turned_and_attended(
+    layer: &Layer,
+    rotary: Option<&Rotary>,
+    positions: &[usize],
+    alone: bool,
+) -> [Vec<u8>; 2] {
     let (step, pages) = decode(positions);
     let (op, shape) = (layer.attention(), shape(&step));
     let mut random = Random(positions.len() as u64);
@@ -390,7 +395,8 @@ fn turned_by_attention_is_like_turned_before() {
             scale: 1.1,
         };
         let rotary = (pairs > 0).then_some(&rotary);
-        let [alone, before] = [true, false].map(|alone| turned_and_attended(&layer, rotary, positions, alone));
+        let [alone, before] =
+            [true, false].map(|alone| turned_and_attended(&layer, rotary, positions, alone));
         let what = format!("{n}, {heads:?}, {window:?}, {cache:?}, {positions:?}");
         assert_eq!(alone[1], before[1], "the cache: {what}");
         assert_eq!(alone[0], before[0], "attention: {what}");

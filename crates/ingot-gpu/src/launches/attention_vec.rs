@@ -75,7 +75,10 @@ pub fn attention_vec(
     let turned = new.unwrap_or(&nothing);
     let mut operands = vec![
         Operand::read(turned.q.map_or(op.q.into(), |q| q.x)),
-        Operand { access: if new.is_some() { Access::Update } else { Access::Read }, ..Operand::read(op.cache.into()) },
+        Operand {
+            access: if new.is_some() { Access::Update } else { Access::Read },
+            ..Operand::read(op.cache.into())
+        },
         Operand::read(What::Step),
         // Of the chunks that there is room for, those with positions are written.
         if chunks == 1 { Operand::write(out) } else { Operand::update(What::Scratch(partials)) },

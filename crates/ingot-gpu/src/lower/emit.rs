@@ -124,7 +124,8 @@ impl<'a> Emitter<'_, 'a> {
             }
             Fused::Embed { op, norm } => {
                 let out = norm.map_or(op.out, |n| n.out);
-                let launch = l::embed::embed(self.plan, self.shape, op, norm.map(layer_norm), out)?;
+                let launch =
+                    l::embed::embed(self.plan, self.target, self.shape, op, norm.map(layer_norm), out)?;
                 self.push(&ops, launch);
             }
             Fused::Store(group) => self.store(&ops, group)?,

@@ -1,6 +1,8 @@
 //! Single launches on a device, their operands filled by hand.
 
+use ingot_format::Tensor;
 use ingot_gpu::device::{Bound, Device, Recorded};
+use ingot_gpu::eights;
 use ingot_gpu::launch::{Launch, What};
 use ingot_plan::{Sequence, Step};
 use std::collections::HashMap;
@@ -25,6 +27,19 @@ impl<D: Device> Bench<D> {
     pub fn room(&mut self, what: impl Into<What>, len: usize) {
         let buffer = self.device.alloc(4 * len).unwrap();
         self.memory.insert(what.into(), (buffer, 4 * len));
+    }
+
+    /// Matrices as they are stored; `eights`: arranged as devices with memory of their own have them.
+    pub fn matrix(&mut self, what: What, tensor: &Tensor, eights: bool) {
+        let (dtype, cols) = (tensor.dtype(), tensor.shape().last().copied().unwrap_or(1));
+        match eights::row_bytes(dtype, cols).filter(|_| eights) {
+            None => self.bytes(what, tensor.data()),
+            Some(bytes) => {
+                let mut arranged = vec![0; bytes * tensor.len() / cols];
+                eights::arrange(dtype, cols, tensor.data(), &mut arranged);
+                self.bytes(what, &arranged);
+            }
+        }
     }
 
     /// The step buffer.
