@@ -180,15 +180,36 @@ inline void stream_run(thread Stream<D>& s, thread const Matrix& m, Area area, A
     } while (base < to);
 }
 
-/// Writes the sums over a simdgroup's lanes.
-inline void put_sums(thread const float* acc, float sumsq, threadgroup float* sums, thread const Place& at) {
+/// Sums over a simdgroup's lanes of COUNT values, a power of two, of which every lane has a share: lane
+/// 32 / COUNT * i has sum i. With each step lanes hand over half of the values they still have, so
+/// that all together take little more than one alone would.
+template <uint COUNT> inline float sum_each(thread float* v, uint lane) {
+    uint bit = 16;
 #pragma unroll
-    for (uint r = 0; r < (GLU ? 2 : 1) * ROWS; r++) {
-        const float v = simd_sum(acc[r]);
-        if (at.lane == 0) sums[at.sg * SUMS + r] = v;
+    for (uint half_count = COUNT / 2; half_count > 0; half_count /= 2) {
+        const bool upper = (lane & bit) != 0;
+#pragma unroll
+        for (uint i = 0; i < half_count; i++) {
+            const float kept = upper ? v[i + half_count] : v[i], given = upper ? v[i] : v[i + half_count];
+            v[i] = kept + simd_shuffle_xor(given, bit);
+        }
+        bit /= 2;
     }
+    float sum = v[0];
+#pragma unroll
+    for (uint rest = 32 / COUNT / 2; rest > 0; rest /= 2) sum += simd_shuffle_xor(sum, rest);
+    return sum;
+}
+
+/// Writes the sums over a simdgroup's lanes; acc is used up.
+inline void put_sums(thread float* acc, float sumsq, threadgroup float* sums, thread const Place& at) {
+    const uint count = (GLU ? 2 : 1) * ROWS, lanes = 32 / count;
+    const float sum = sum_each<count>(acc, at.lane);
+    if (at.lane % lanes == 0) sums[at.sg * SUMS + at.lane / lanes] = sum;
+#if NORM == 1
     sumsq = simd_sum(sumsq);
     if (at.lane == 0) sums[at.sg * SUMS + 2 * ROWS] = sumsq;
+#endif
 }
 
 /// Sum r of simdgroups `first` to `first + count - 1`.
