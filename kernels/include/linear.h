@@ -182,29 +182,32 @@ inline void stream_run(thread Stream<D>& s, thread const Matrix& m, Area area, A
 
 /// Sums over a simdgroup's lanes of COUNT values, a power of two, of which every lane has a share: lane
 /// 32 / COUNT * i has sum i. With each step lanes hand over half of the values they still have, so
-/// that all together take little more than one alone would.
-template <uint COUNT> inline float sum_each(thread float* v, uint lane) {
-    uint bit = 16;
+/// that all together take little more than one alone would. (With ?: instead of select an address would
+/// be chosen, and the values live in memory for that.)
+template <uint COUNT, uint BIT> struct SumEach {
+    static inline float of(thread float* v, uint lane) {
+        const bool upper = (lane & BIT) != 0;
 #pragma unroll
-    for (uint half_count = COUNT / 2; half_count > 0; half_count /= 2) {
-        const bool upper = (lane & bit) != 0;
-#pragma unroll
-        for (uint i = 0; i < half_count; i++) {
-            const float kept = upper ? v[i + half_count] : v[i], given = upper ? v[i] : v[i + half_count];
-            v[i] = kept + simd_shuffle_xor(given, bit);
+        for (uint i = 0; i < COUNT / 2; i++) {
+            const float low = v[i], high = v[i + COUNT / 2];
+            v[i] = select(low, high, upper) + simd_shuffle_xor(select(high, low, upper), BIT);
         }
-        bit /= 2;
+        return SumEach<COUNT / 2, BIT / 2>::of(v, lane);
     }
-    float sum = v[0];
+};
+template <uint BIT> struct SumEach<1, BIT> {
+    static inline float of(thread float* v, uint) {
+        float sum = v[0];
 #pragma unroll
-    for (uint rest = 32 / COUNT / 2; rest > 0; rest /= 2) sum += simd_shuffle_xor(sum, rest);
-    return sum;
-}
+        for (uint bit = BIT; bit > 0; bit /= 2) sum += simd_shuffle_xor(sum, bit);
+        return sum;
+    }
+};
 
 /// Writes the sums over a simdgroup's lanes; acc is used up.
 inline void put_sums(thread float* acc, float sumsq, threadgroup float* sums, thread const Place& at) {
     const uint count = (GLU ? 2 : 1) * ROWS, lanes = 32 / count;
-    const float sum = sum_each<count>(acc, at.lane);
+    const float sum = SumEach<count, 16>::of(acc, at.lane);
     if (at.lane % lanes == 0) sums[at.sg * SUMS + at.lane / lanes] = sum;
 #if NORM == 1
     sumsq = simd_sum(sumsq);
