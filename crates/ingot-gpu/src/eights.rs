@@ -41,7 +41,10 @@ pub fn arrange(dtype: DType, cols: usize, rows: &[u8], out: &mut [u8]) {
     let (scale, body) = fields(dtype).expect("a type that comes in eights");
     let (from, to) =
         (dtype.row_bytes(cols).expect("whole blocks"), row_bytes(dtype, cols).expect("has fields"));
-    assert!(rows.len() / from == out.len() / to && rows.len() % from == 0 && out.len() % to == 0);
+    assert!(
+        rows.len().is_multiple_of(from) && rows.len() / from * to == out.len(),
+        "{dtype}: rows of {cols}"
+    );
     for (row, out) in rows.chunks_exact(from).zip(out.chunks_exact_mut(to)) {
         let eights = row.chunks(EIGHT * dtype.block_bytes());
         for (eight, out) in eights.zip(out.chunks_mut(EIGHT * (SCALE + body.len()))) {
