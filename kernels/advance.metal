@@ -67,10 +67,10 @@ kernel void advance(device const uint* result [[buffer(0)]], // [O, 2], as `samp
             if (ends_here) {
                 p[SAMPLE_FLAGS] = p[SAMPLE_FLAGS] | SAMPLE_ENDED;
             } else {
-                device uint* row = step + step[4] + 4 * sequence_first_row(step, s);
-                row[0] = token;
-                row[1] = row[1] + 1;
-                step[step[5] + 4 * s + 2] = sequence_past(step, s) + 1;
+                const uint row = sequence_first_row(step, s);
+                step[step_entry(row, 0)] = token;
+                step[step_entry(row, 1)] = row_position(step, row) + 1;
+                step[step_entry(s, 6)] = sequence_past(step, s) + 1;
             }
         }
     }

@@ -12,18 +12,26 @@
 // otherwise it is `[T, KV * GROUP, chunks of the grid][N + 2]`: the unnormalised sum, its maximum
 // score and its sum of exponentials, which attention_merge puts together.
 //
+// With TURN queries come as they are projected, and keys and values of the rows themselves are not in
+// the cache yet: both are normed and turned here first (include/attend_new.h), as rope_store would, and the
+// threadgroup whose chunk has the row's own position stores its key and value. Then HEADS >= GROUP.
+//
 // Phases: scores (four lanes to a position, each with every fourth piece of eight values; two
 // positions to a lane, so that the keys of half a chunk are on their way at once); the softmax of
 // each head by one simdgroup; the weighted sum of values (a lane has eight values of every
 // position it sees), added up over positions in a fixed order. All in f32.
 // Threads: 256. Grid: (KV * passes over a group, chunks, T). N is a multiple of 8, HEADS * N <= 1024.
-// variants: HEADS=8; HEADS=1 CACHE=1; HEADS=2 CACHE=2; CACHE=1; CACHE=2; HEADS=8 CACHE=2
+// variants: HEADS=8; HEADS=1 CACHE=1; HEADS=2 CACHE=2; CACHE=1; CACHE=2; HEADS=8 CACHE=2; TURN=1
+// variants: TURN=1 HEADS=8 CACHE=2; TURN=1 HEADS=1 CACHE=1
 #include "ingot.h"
 #include "step.h"
 
 // Query heads of a threadgroup: 1, 2, 4 or 8.
 #ifndef HEADS
 #define HEADS 4
+#endif
+#ifndef TURN
+#define TURN 0
 #endif
 #include "attend.h"
 
@@ -35,11 +43,25 @@ constant uint WINDOW [[function_constant(4)]]; // 0: everything is seen
 constant uint ONE_CHUNK [[function_constant(5)]];
 constant uint LANES [[function_constant(6)]];  // that share a row of values: N / 8, up to a power of two
 constant float CAP [[function_constant(7)]];
+// With TURN:
+constant uint PAIRS [[function_constant(8)]];
+constant uint HALVES [[function_constant(9)]];
+constant float TURN_SCALE [[function_constant(10)]];
+constant uint Q_NORM [[function_constant(11)]];
+constant uint K_NORM [[function_constant(12)]];
+constant float Q_EPS [[function_constant(13)]];
+constant float K_EPS [[function_constant(14)]];
+#include "attend_new.h"
 
-kernel void attention_vec(device const float* q [[buffer(0)]],     // [T, KV * GROUP * N]
-                          device const uchar* cache [[buffer(1)]],
+kernel void attention_vec(device const float* q [[buffer(0)]], // [T, KV * GROUP * N]
+                          device uchar* cache [[buffer(1)]],
                           device const uint* step [[buffer(2)]],
                           device float* out [[buffer(3)]],
+                          device const float* k [[buffer(4)]],           // with TURN: [T, KV * N]
+                          device const float* v [[buffer(5)]],           // [T, KV * N]
+                          device const float* q_weight [[buffer(6)]],    // [N]
+                          device const float* k_weight [[buffer(7)]],    // [N]
+                          device const float* frequencies [[buffer(8)]], // [PAIRS]
                           uint3 group [[threadgroup_position_in_grid]],
                           uint3 grid [[threadgroups_per_grid]],
                           uint thread_index [[thread_index_in_threadgroup]],
@@ -57,12 +79,19 @@ kernel void attention_vec(device const float* q [[buffer(0)]],     // [T, KV * G
     const uint chunk = group.y, t = group.z, heads = KV_HEADS * GROUP;
     const ulong first_row = ulong(t) * heads + kv_head * GROUP + first_head; // of N values
     // On their way while the step is looked at.
+#if TURN
+    const ulong new_row = (ulong(t) * KV_HEADS + kv_head) * N;
+    const New fresh = {q + first_row * N, k + new_row, v + new_row, q_weight, k_weight, frequencies};
+    Head head;
+    new_head(head, fresh, simdgroup, lane);
+#else
     float queries[1024 / (32 * SIMDGROUPS)];
 #pragma unroll
     for (uint e = 0; e < 1024 / (32 * SIMDGROUPS); e++) {
         const uint i = 32 * SIMDGROUPS * e + thread_index;
         queries[e] = i < HEADS * N && first_head + i / N < GROUP ? q[first_row * N + i] : 0.0f;
     }
+#endif
     const uint position = row_position(step, t);
     const uint seen_from = WINDOW != 0 && position >= WINDOW ? position + 1 - WINDOW : 0;
     if (t >= step_rows(step) || chunk * CHUNK > position || (chunk + 1) * CHUNK <= seen_from) {
@@ -76,10 +105,23 @@ kernel void attention_vec(device const float* q [[buffer(0)]],     // [T, KV * G
     seen.column = kv_head * N;
     seen.n = N;
 
+#if TURN
+    const bool stores = position / CHUNK == chunk;
+    device uchar* key = cache;
+    device uchar* value = cache;
+    if (stores) {
+        const uint page = page_of(step, sequence, position);
+        key = cache + cache_row(page, 0, position, seen.width);
+        value = cache + cache_row(page, 1, position, seen.width);
+    }
+    new_turned(head, fresh, position, stores, key, value, seen.column, memory, simdgroup, lane);
+    threadgroup_barrier(mem_flags::mem_device);
+#else
 #pragma unroll
     for (uint e = 0; e < 1024 / (32 * SIMDGROUPS); e++) {
         memory[32 * SIMDGROUPS * e + thread_index] = queries[e];
     }
+#endif
     if (thread_index * PAGE < seen.end) {
         pages[thread_index] = page_of(step, sequence, chunk * CHUNK + thread_index * PAGE);
     }

@@ -5,58 +5,40 @@
 //   cache v at row t's position = v[t]               [KV_HEADS * N]
 //
 // norm(x) = x / sqrt(mean(x^2) + eps) * weight over a head, where asked for. rope turns the pairs
-// of a head by position * frequency, PAIRS of them; the rest of the head passes unchanged.
+// of a head by position * frequency, see include/turn.h.
 // Without queries Q_HEADS is 0, without a cache KV_HEADS; their operands are then unused.
 //
 // References: crates/ingot-plan/src/ops/{rope,store_kv,rms_norm}.rs.
-// Threads: a simdgroup takes HEADS_PER heads of a row, lane l the values l, l + 32... of a head,
-// N <= 256. Grid: (heads / (SIMDGROUPS * HEADS_PER), T). All in f32; sine and cosine are precise,
-// because angles are as large as the position.
+// Threads: a simdgroup takes HEADS_PER heads of a row. Grid: (heads / (SIMDGROUPS * HEADS_PER), T).
+// All in f32.
 // variants: CACHE=1; CACHE=2
 #include "ingot.h"
 #include "step.h"
 #include "cache.h"
 
 #define SIMDGROUPS 4 // of a threadgroup
-#define VALUES 8     // of a lane, at most
 
 constant uint N [[function_constant(0)]];
 constant uint Q_HEADS [[function_constant(1)]];
 constant uint KV_HEADS [[function_constant(2)]];
 constant uint PAIRS [[function_constant(3)]];
-constant uint HALVES [[function_constant(4)]]; // 1: pairs are (j, j + PAIRS), 0: (2 j, 2 j + 1)
-constant float SCALE [[function_constant(5)]]; // on sine and cosine
+constant uint HALVES [[function_constant(4)]];
+constant float TURN_SCALE [[function_constant(5)]];
 constant uint Q_NORM [[function_constant(6)]];
 constant uint K_NORM [[function_constant(7)]];
 constant float Q_EPS [[function_constant(8)]];
 constant float K_EPS [[function_constant(9)]];
 constant uint HEADS_PER [[function_constant(10)]];
+#include "turn.h"
 
-/// The other value of value i's pair.
-inline uint partner(uint i) {
-    if (HALVES != 0) {
-        return i < PAIRS ? i + PAIRS : i - PAIRS;
-    }
-    return i ^ 1;
-}
-
-/// A lane's values of a head, and the other ones of their pairs.
-struct Head {
-    float own[VALUES], other[VALUES];
-};
-
-inline void head_load(thread Head& values, device const float* q, device const float* k, device const float* v, uint t,
-                      uint head, uint lane) {
+/// Head number `head` of queries, keys and values.
+inline void numbered(thread Head& values, device const float* q, device const float* k, device const float* v, uint t,
+                     uint head, uint lane) {
     const bool is_q = head < Q_HEADS, is_v = head >= Q_HEADS + KV_HEADS;
     const uint kv_head = (head - Q_HEADS) % max(KV_HEADS, 1u);
     device const float* x =
         is_q ? q + ulong(t) * (Q_HEADS * N) + head * N : (is_v ? v : k) + ulong(t) * (KV_HEADS * N) + kv_head * N;
-#pragma unroll
-    for (uint e = 0; e < VALUES; e++) {
-        const uint i = 32 * e + lane;
-        values.own[e] = i < N ? x[i] : 0.0f;
-        values.other[e] = !is_v && i < 2 * PAIRS ? x[partner(i)] : 0.0f;
-    }
+    head_load(values, true, x, !is_v, lane);
 }
 
 kernel void rope_store(device const float* q [[buffer(0)]],           // [T, Q_HEADS * N]
@@ -76,58 +58,29 @@ kernel void rope_store(device const float* q [[buffer(0)]],           // [T, Q_H
     const uint begin = (group.x * SIMDGROUPS + simdgroup) * HEADS_PER;
     // Everything that does not need the position is on its way before it is there.
     Head values;
-    head_load(values, q, k, v, t, min(begin, heads - 1), lane);
+    numbered(values, q, k, v, t, min(begin, heads - 1), lane);
     const uint position = row_position(step, t);
     uint page = 0;
     if (KV_HEADS > 0) {
         page = page_of(step, row_sequence(step, t), position);
     }
     const uint end = t < step_rows(step) ? min(begin + HEADS_PER, heads) : 0;
-    // Turns of this lane's values; the sign of the sine is that of the partner's share.
-    float turn_cos[VALUES], turn_sin[VALUES];
-#pragma unroll
-    for (uint e = 0; e < VALUES; e++) {
-        const uint i = 32 * e + lane;
-        turn_cos[e] = 1.0f;
-        turn_sin[e] = 0.0f;
-        if (i < 2 * PAIRS) {
-            const uint pair = HALVES != 0 ? i % PAIRS : i / 2;
-            const bool first = partner(i) > i;
-            const float angle = float(position) * frequencies[pair];
-            const float sine = precise::sin(angle) * SCALE;
-            turn_cos[e] = precise::cos(angle) * SCALE;
-            turn_sin[e] = first ? -sine : sine;
-        }
-    }
+    Turn turn;
+    turn_at(turn, frequencies, position, lane);
     for (uint head = begin; head < end; head++) {
         if (head != begin) {
-            head_load(values, q, k, v, t, head, lane);
+            numbered(values, q, k, v, t, head, lane);
         }
         const bool is_q = head < Q_HEADS, is_v = head >= Q_HEADS + KV_HEADS;
         const uint kv_head = (head - Q_HEADS) % max(KV_HEADS, 1u);
-        const bool normed = is_q ? Q_NORM != 0 : K_NORM != 0 && !is_v;
-        device const float* weight = is_q ? q_weight : k_weight;
-        float own[VALUES], other[VALUES], squares = 0.0f;
-#pragma unroll
-        for (uint e = 0; e < VALUES; e++) {
-            own[e] = values.own[e];
-            other[e] = values.other[e];
-            squares = fma(own[e], own[e], squares);
-        }
-        if (normed) {
-            const float scale = 1.0f / sqrt(simd_sum(squares) / float(N) + (is_q ? Q_EPS : K_EPS));
-#pragma unroll
-            for (uint e = 0; e < VALUES; e++) {
-                const uint i = 32 * e + lane;
-                own[e] = i < N ? own[e] * (scale * weight[i]) : 0.0f;
-                other[e] = i < 2 * PAIRS ? other[e] * (scale * weight[partner(i)]) : 0.0f;
-            }
+        if (is_q ? Q_NORM != 0 : K_NORM != 0 && !is_v) {
+            head_norm(values, is_q ? q_weight : k_weight, is_q ? Q_EPS : K_EPS, lane);
         }
         device uchar* row = cache + cache_row(page, is_v ? 1 : 0, position, KV_HEADS * N);
 #pragma unroll
         for (uint e = 0; e < VALUES; e++) {
             const uint i = 32 * e + lane;
-            const float y = is_v ? own[e] : own[e] * turn_cos[e] + other[e] * turn_sin[e];
+            const float y = is_v ? values.own[e] : turned(values, turn, e);
             if (is_q && i < N) {
                 q_out[ulong(t) * (Q_HEADS * N) + head * N + i] = y;
             }

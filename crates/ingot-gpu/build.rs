@@ -9,7 +9,8 @@ use std::process::Command;
 type Options = Vec<(String, i64)>;
 
 fn main() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../kernels");
+    let folder = std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets it");
+    let root = Path::new(&folder).join("../../kernels");
     let out = PathBuf::from(std::env::var_os("OUT_DIR").expect("cargo sets it"));
     let mut files = Vec::new();
     collect(&root, &mut files);

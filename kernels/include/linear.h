@@ -180,15 +180,39 @@ inline void stream_run(thread Stream<D>& s, thread const Matrix& m, Area area, A
     } while (base < to);
 }
 
-/// Writes the sums over a simdgroup's lanes.
-inline void put_sums(thread const float* acc, float sumsq, threadgroup float* sums, thread const Place& at) {
+/// Sums over a simdgroup's lanes of COUNT values, a power of two, of which every lane has a share: lane
+/// 32 / COUNT * i has sum i. With each step lanes hand over half of the values they still have, so
+/// that all together take little more than one alone would. (With ?: instead of select an address would
+/// be chosen, and the values live in memory for that.)
+template <uint COUNT, uint BIT> struct SumEach {
+    static inline float of(thread float* v, uint lane) {
+        const bool upper = (lane & BIT) != 0;
 #pragma unroll
-    for (uint r = 0; r < (GLU ? 2 : 1) * ROWS; r++) {
-        const float v = simd_sum(acc[r]);
-        if (at.lane == 0) sums[at.sg * SUMS + r] = v;
+        for (uint i = 0; i < COUNT / 2; i++) {
+            const float low = v[i], high = v[i + COUNT / 2];
+            v[i] = select(low, high, upper) + simd_shuffle_xor(select(high, low, upper), BIT);
+        }
+        return SumEach<COUNT / 2, BIT / 2>::of(v, lane);
     }
+};
+template <uint BIT> struct SumEach<1, BIT> {
+    static inline float of(thread float* v, uint) {
+        float sum = v[0];
+#pragma unroll
+        for (uint bit = BIT; bit > 0; bit /= 2) sum += simd_shuffle_xor(sum, bit);
+        return sum;
+    }
+};
+
+/// Writes the sums over a simdgroup's lanes; acc is used up.
+inline void put_sums(thread float* acc, float sumsq, threadgroup float* sums, thread const Place& at) {
+    const uint count = (GLU ? 2 : 1) * ROWS, lanes = 32 / count;
+    const float sum = SumEach<count, 16>::of(acc, at.lane);
+    if (at.lane % lanes == 0) sums[at.sg * SUMS + at.lane / lanes] = sum;
+#if NORM == 1
     sumsq = simd_sum(sumsq);
     if (at.lane == 0) sums[at.sg * SUMS + 2 * ROWS] = sumsq;
+#endif
 }
 
 /// Sum r of simdgroups `first` to `first + count - 1`.

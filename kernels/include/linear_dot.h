@@ -184,4 +184,5 @@ template <> struct DotOf<BLOCK_Q8_0, 8, 1> { typedef SpacedDot<2> D; };
 template <> struct DotOf<BLOCK_Q8_0, 16, 1> { typedef SpacedDot<4> D; };
 template <uint ALIGN> struct DotOf<BLOCK_Q4_K, ALIGN, 1> { typedef AffineDot<BLOCK_Q4_K> D; };
 template <uint ALIGN> struct DotOf<BLOCK_Q5_K, ALIGN, 1> { typedef AffineDot<BLOCK_Q5_K> D; };
-template <uint ALIGN> struct DotOf<BLOCK_Q6_K, ALIGN, 1> { typedef SixDot<ALIGN> D; };
+template <uint ALIGN> struct DotOf<BLOCK_Q6_K, ALIGN, 1> { typedef SixDot<BLOCK_Q6_K, ALIGN> D; };
+template <uint ALIGN> struct DotOf<BLOCK_Q6_K_EIGHTS, ALIGN, 1> { typedef SixDot<BLOCK_Q6_K_EIGHTS, ALIGN> D; };

@@ -31,9 +31,9 @@ template <uint TYPE> struct AffineDot : RoundedDot<TYPE, 16> {
 
 /// Q6_K with its codes as they are, from 0 to 63, and what that is too much taken off
 /// the sum.
-template <uint ALIGN> struct SixDot : RoundedDot<BLOCK_Q6_K, ALIGN> {
-    typedef Block<BLOCK_Q6_K, ALIGN> B;
-    typedef typename RoundedDot<BLOCK_Q6_K, ALIGN>::Input Input;
+template <uint TYPE, uint ALIGN> struct SixDot : RoundedDot<TYPE, ALIGN> {
+    typedef Block<TYPE, ALIGN> B;
+    typedef typename RoundedDot<TYPE, ALIGN>::Input Input;
     static inline float dot(thread const typename B::Chunk& c, thread const Input& in, uint u, uint lane) {
         uint low[4], high[4];
         B::codes(c, u, low, high);

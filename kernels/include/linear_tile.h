@@ -173,6 +173,38 @@ template <> struct Weights<BLOCK_Q8_0, 4> : WeightsQ8 {};
 template <> struct Weights<BLOCK_Q8_0, 8> : WeightsQ8 {};
 template <> struct Weights<BLOCK_Q8_0, 16> : WeightsQ8 {};
 
+/// The same of blocks in eights.
+template <uint ALIGN> struct Weights<BLOCK_Q8_0_EIGHTS, ALIGN> {
+    enum : uint { LOADS = TILE_R * 8 / THREADS };
+    typedef Eights<32> At;
+    device const uchar* row[LOADS];
+    uint word[LOADS];
+    ushort scale[LOADS];
+
+    static inline void find(thread Weights& w, thread const Part& part, thread const Place& at, uint t) {
+#pragma unroll
+        for (uint n = 0; n < LOADS; n++) {
+            const uint row = min(at.row + (t + n * THREADS) / 8, part.rows - 1);
+            w.row[n] = part.w + ulong(row) * RowBytes<BLOCK_Q8_0_EIGHTS>::of(part.cols);
+        }
+    }
+    static inline void load(thread Weights& w, uint, uint k, uint t) {
+#pragma unroll
+        for (uint n = 0; n < LOADS; n++) {
+            w.word[n] = load_uint(true, w.row[n], At::body(k) + 4 * (t % 8));
+            w.scale[n] = load_ushort(true, w.row[n], At::scale(k));
+        }
+    }
+    static inline void begin(thread Weights&, threadgroup tile_t*, uint, uint, uint) {}
+    static inline void end(thread Weights& w, threadgroup tile_t* tile, uint, uint t) {
+#pragma unroll
+        for (uint n = 0; n < LOADS; n++) {
+            const uint place = tile_place((t + n * THREADS) / 8, t % 8 / 2, COLUMNS) + t % 2 * 4;
+            *(threadgroup tile_t4*)(tile + place) = bytes_times(w.word[n], w.scale[n]);
+        }
+    }
+};
+
 #if !TILE_F32
 /// Half, aligned, is in a tile what it is in memory.
 template <> struct Weights<BLOCK_F16, 16> {

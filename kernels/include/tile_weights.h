@@ -57,6 +57,7 @@ inline void tile_words8(thread const float* v, thread uint* words) {
 template <uint TYPE> struct HalfScale { enum : bool { YES = false }; };
 #if !TILE_F32
 template <> struct HalfScale<BLOCK_Q8_0> { enum : bool { YES = true }; };
+template <> struct HalfScale<BLOCK_Q8_0_EIGHTS> { enum : bool { YES = true }; };
 template <> struct HalfScale<BLOCK_Q4_0> { enum : bool { YES = true }; };
 template <> struct HalfScale<BLOCK_Q5_0> { enum : bool { YES = true }; };
 template <> struct HalfScale<BLOCK_IQ4_NL> { enum : bool { YES = true }; };

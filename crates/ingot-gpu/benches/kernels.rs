@@ -118,7 +118,13 @@ impl Case {
         let copies = (BYTES as f64 / self.bytes).ceil().clamp(2.0, 64.0) as usize;
         match self.kind {
             Kind::LinearTile { dtype, rows, cols, tokens } => {
-                let target = Target { cores, cache: DType::F16, exact: false, tuning: Tuning::default() };
+                let target = Target {
+                    cores,
+                    cache: DType::F16,
+                    exact: false,
+                    eights: false,
+                    tuning: Tuning::default(),
+                };
                 let step = Step {
                     tokens: vec![0; tokens],
                     outputs: vec![0],
@@ -153,7 +159,13 @@ impl Case {
                 ids.iter().flat_map(launch).collect()
             }
             Kind::LinearVec { dtype, rows, cols, gated } => {
-                let target = Target { cores, cache: DType::F16, exact: false, tuning: Tuning::default() };
+                let target = Target {
+                    cores,
+                    cache: DType::F16,
+                    exact: false,
+                    eights: false,
+                    tuning: Tuning::default(),
+                };
                 let (x, out) = (What::Scratch(0), What::Scratch(1));
                 bench.put(x, &Random(1).values(cols, 0.0, 1.0));
                 bench.room(out, rows);

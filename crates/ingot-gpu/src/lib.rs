@@ -14,6 +14,7 @@ mod caches;
 #[cfg(not(target_os = "macos"))]
 pub mod cuda;
 pub mod device;
+pub mod eights;
 mod executor;
 mod gpu;
 pub mod launch;

@@ -3,10 +3,10 @@
 
 use ingot_plan::Step;
 
-/// Words before the tables.
+/// Words before the entries.
 const HEADER: usize = 8;
-/// Words of a row, and of a sequence.
-const ENTRY: usize = 4;
+/// Words of an entry: what there is of a row, an output and a sequence.
+const ENTRY: usize = 8;
 
 /// How much fits into a step buffer, and where its tables are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -41,17 +41,8 @@ impl Capacity {
         }
     }
 
-    fn rows_at(&self) -> usize {
-        HEADER
-    }
-    fn sequences_at(&self) -> usize {
-        self.rows_at() + ENTRY * self.rows
-    }
-    fn outputs_at(&self) -> usize {
-        self.sequences_at() + ENTRY * self.sequences
-    }
     fn pages_at(&self) -> usize {
-        self.outputs_at() + self.rows
+        HEADER + ENTRY * self.rows.max(self.sequences)
     }
 
     /// Size of the whole buffer.
@@ -63,36 +54,27 @@ impl Capacity {
     pub fn fill(&self, step: &Step) -> Vec<u32> {
         let mut words = vec![0u32; self.words()];
         let small = |x: usize| u32::try_from(x).expect("checked by Step::check and the pools' sizes");
-        let header = [
-            step.rows(),
-            step.outputs.len(),
-            step.sequences.len(),
-            self.pages,
-            self.rows_at(),
-            self.sequences_at(),
-            self.outputs_at(),
-            self.pages_at(),
-        ];
-        for (word, value) in words.iter_mut().zip(header) {
-            *word = small(value);
+        let header =
+            [step.rows(), step.outputs.len(), step.sequences.len(), self.pages, self.pages_at()].map(small);
+        words[..header.len()].copy_from_slice(&header);
+        // Rows, outputs and sequences share entries.
+        let entry = |i: usize| HEADER + ENTRY * i;
+        for (o, &row) in step.outputs.iter().enumerate() {
+            words[entry(o) + 3] = row;
         }
         for (i, s) in step.sequences.iter().enumerate() {
-            let at = self.sequences_at() + ENTRY * i;
-            words[at..at + 4].copy_from_slice(&[
+            words[entry(i) + 4..][..4].copy_from_slice(&[
                 small(s.rows.start),
                 small(s.rows.len()),
                 small(s.past),
                 s.slot,
             ]);
             for (position, t) in (s.past..).zip(s.rows.clone()) {
-                let at = self.rows_at() + ENTRY * t;
-                words[at..at + 3].copy_from_slice(&[step.tokens[t], small(position), small(i)]);
+                words[entry(t)..][..3].copy_from_slice(&[step.tokens[t], small(position), small(i)]);
             }
             let at = self.pages_at() + i * self.pages;
             words[at..at + s.pages.len()].copy_from_slice(&s.pages);
         }
-        let at = self.outputs_at();
-        words[at..at + step.outputs.len()].copy_from_slice(&step.outputs);
         words
     }
 }
@@ -115,11 +97,11 @@ mod tests {
         let capacity = Capacity { rows: 4, sequences: 2, pages: 2 };
         assert!(capacity.holds(Capacity::of(&step)));
         let words = capacity.fill(&step);
-        assert_eq!(words[..8], [3, 2, 2, 2, 8, 24, 32, 36]);
-        assert_eq!(words[8..20], [7, 5, 0, 0, 8, 6, 0, 0, 9, 64, 1, 0]);
-        assert_eq!(words[24..32], [0, 2, 5, 3, 2, 1, 64, 1]);
-        assert_eq!(words[32..34], [1, 2]);
-        assert_eq!(words[36..40], [4, 0, 6, 2]);
+        assert_eq!(words[..8], [3, 2, 2, 2, 40, 0, 0, 0]);
+        assert_eq!(words[8..16], [7, 5, 0, 1, 0, 2, 5, 3]);
+        assert_eq!(words[16..24], [8, 6, 0, 2, 2, 1, 64, 1]);
+        assert_eq!(words[24..32], [9, 64, 1, 0, 0, 0, 0, 0]);
+        assert_eq!(words[40..44], [4, 0, 6, 2]);
         assert_eq!(words.len(), capacity.words());
     }
 

@@ -41,7 +41,7 @@ impl Layer {
         let qkv = tables.map(|table| b.embed(table));
         let out = b.attention(qkv, [heads, kv_heads], 1.0 / (n as f32).sqrt(), window);
         let logits = b.select(out);
-        let target = Target { cores: 4, cache, exact: true, tuning: Tuning::default() };
+        let target = Target { cores: 4, cache, exact: true, eights: false, tuning: Tuning::default() };
         Self { plan: b.finish(logits), n, heads, kv_heads, qkv, norms, target }
     }
 
@@ -147,7 +147,7 @@ fn attend(layer: &Layer, positions: &[usize], spread: f32, context: Option<usize
     bench.bytes(op.cache.into(), &bytes);
     bench.room(op.out, q.len());
     bench.room(What::Scratch(PARTIALS), partial_bytes(&layer.plan, shape, op) / 4);
-    let launches = attention_vec(&layer.plan, shape, layer.target, op, PARTIALS);
+    let launches = attention_vec(&layer.plan, shape, layer.target, op, None, PARTIALS);
     assert_eq!(launches.len(), if shape.context > 256 { 2 } else { 1 });
     bench.run(&launches);
     (bench.get(op.out), expected(layer, &step, &q, &values))
@@ -324,6 +324,83 @@ fn heads_are_normed_turned_and_stored() {
     store(&Layer::new(64, [4, 2], None, DType::F32), Some(&full), false, true, false, 9);
     store(&Layer::new(40, [4, 2], None, DType::F32), None, false, false, true, 9);
     store(&Layer::new(64, [4, 2], None, DType::Q8_0), None, false, false, true, 100);
+}
+
+/// The last bits of the rows' attention and of the cache after it, whether attention turns queries and
+/// keys itself or rope_store does before.
+fn turned_and_attended(
+    layer: &Layer,
+    rotary: Option<&Rotary>,
+    positions: &[usize],
+    alone: bool,
+) -> [Vec<u8>; 2] {
+    let (step, pages) = decode(positions);
+    let (op, shape) = (layer.attention(), shape(&step));
+    let mut random = Random(positions.len() as u64);
+    let mut bench = bench(9);
+    bench.step(&step);
+    let heads = [layer.heads, layer.kv_heads, layer.kv_heads];
+    for (buf, heads) in layer.qkv.into_iter().zip(heads) {
+        bench.put(buf, &random.values(positions.len() * heads * layer.n, 0.2, 1.0));
+    }
+    layer.norms.iter().for_each(|&id| bench.put(id, &random.values(layer.n, 1.0, 0.3)));
+    bench.put(FREQUENCIES, rotary.map_or(&[], |r| &r.frequencies));
+    bench.bytes(op.cache.into(), &layer.stored(&random.values(pages * 2 * PAGE * layer.width(), 0.1, 1.0)));
+    let [x, k, v] = layer.qkv.map(What::from);
+    let norm = |i: usize| rotary.map(|_| (layer.norms[i], 1e-5));
+    // Queries that nothing happens to are read where they are.
+    let out = if alone { What::Scratch(2) } else { op.q.into() };
+    let mut new = RopeStore {
+        n: layer.n,
+        q: rotary.map(|_| Queries { x, heads: layer.heads, norm: norm(0), out }),
+        kv: Some(KeysValues { k, v, heads: layer.kv_heads, norm: norm(1), cache: op.cache }),
+        rotary,
+        frequencies: FREQUENCIES,
+    };
+    bench.room(What::Scratch(2), positions.len() * layer.heads * layer.n);
+    bench.room(op.out, positions.len() * layer.heads * layer.n);
+    bench.room(What::Scratch(PARTIALS), partial_bytes(&layer.plan, shape, op) / 4);
+    if alone {
+        bench.run(&attention_vec(&layer.plan, shape, layer.target, op, Some(&new), PARTIALS));
+    } else {
+        // In place is not possible: turned elsewhere, then copied back.
+        new.q = new.q.map(|q| Queries { out: What::Scratch(2), ..q });
+        bench.run(&[rope_store(shape, layer.target, &new)]);
+        if new.q.is_some() {
+            let turned = bench.get(What::Scratch(2));
+            bench.put(op.q, &turned);
+        }
+        bench.run(&attention_vec(&layer.plan, shape, layer.target, op, None, PARTIALS));
+    }
+    [bench.get_bytes(op.out), bench.get_bytes(op.cache)]
+}
+
+#[test]
+fn turned_by_attention_is_like_turned_before() {
+    type Case<'a> = (usize, [usize; 2], Option<usize>, DType, usize, &'a [usize]);
+    let cases: [Case; 7] = [
+        (64, [8, 2], None, DType::F16, 32, &[0, 1, 63, 64, 200, 255]),
+        (64, [7, 1], None, DType::F16, 32, &[300, 5]),
+        (128, [16, 2], None, DType::F16, 64, &[256, 5, 700]),
+        (96, [4, 2], Some(100), DType::F16, 17, &[99, 256, 600]),
+        (40, [3, 3], None, DType::F32, 0, &[511, 17]),
+        (256, [4, 1], None, DType::Q8_0, 128, &[130, 520]),
+        (32, [2, 2], Some(1), DType::Q8_0, 16, &[33, 0]),
+    ];
+    for (n, heads, window, cache, pairs, positions) in cases {
+        let layer = Layer::new(n, heads, window, cache);
+        let rotary = Rotary {
+            pairing: if n == 128 { Pairing::Adjacent } else { Pairing::Halves },
+            frequencies: (0..pairs).map(|j| 10000f32.powf(-(j as f32) / pairs as f32)).collect(),
+            scale: 1.1,
+        };
+        let rotary = (pairs > 0).then_some(&rotary);
+        let [alone, before] =
+            [true, false].map(|alone| turned_and_attended(&layer, rotary, positions, alone));
+        let what = format!("{n}, {heads:?}, {window:?}, {cache:?}, {positions:?}");
+        assert_eq!(alone[1], before[1], "the cache: {what}");
+        assert_eq!(alone[0], before[0], "attention: {what}");
+    }
 }
 
 /// Halves are rounded to nearest even, and what 8 bits cannot tell apart stays near.

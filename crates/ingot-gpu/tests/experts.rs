@@ -40,6 +40,8 @@ struct Case {
     inputs: Precision,
     residual: bool,
     renormalise: bool,
+    /// Weights are arranged in eights.
+    eights: bool,
 }
 
 impl Case {
@@ -72,7 +74,7 @@ impl Case {
 
         let mut bench = Bench::new(SimDevice::new().unwrap());
         for (id, w) in ids.iter().zip([&gate, &up, &down]) {
-            bench.bytes((*id).into(), w.tensor.data());
+            bench.matrix((*id).into(), &w.tensor, self.eights);
         }
         let xs = random.values(rows * cols, 0.0, 1.0);
         let mut logits = random.values(rows * e, 0.0, 2.0);
@@ -86,7 +88,13 @@ impl Case {
         for (n, bytes) in experts_scratch(&plan, op, rows).into_iter().enumerate() {
             bench.room(What::Scratch(n as u32), bytes / 4);
         }
-        let target = Target { cores: 2, cache: DType::F16, exact: false, tuning: Tuning::default() };
+        let target = Target {
+            cores: 2,
+            cache: DType::F16,
+            exact: false,
+            eights: self.eights,
+            tuning: Tuning::default(),
+        };
         bench
             .run(&experts(&plan, &target, op, self.residual.then_some(RESIDUAL), OUT, rows, [0, 1]).unwrap());
 
@@ -131,7 +139,10 @@ fn experts_of_some_types() {
             let residual = inputs == Precision::Q8;
             let renormalise = !residual;
             let (cols, hidden) = (256, 256);
-            Case { types, experts: 5, chosen: 2, cols, hidden, inputs, residual, renormalise }.check(3);
+            for eights in [false, true] {
+                Case { types, experts: 5, chosen: 2, cols, hidden, inputs, residual, renormalise, eights }
+                    .check(3);
+            }
         }
     }
 }
@@ -140,7 +151,10 @@ fn experts_of_some_types() {
 fn many_small_experts() {
     let types = [DType::Q8_0; 3];
     let (inputs, residual, renormalise) = (Precision::Q8, true, true);
-    Case { types, experts: 70, chosen: 8, cols: 96, hidden: 160, inputs, residual, renormalise }.check(4);
+    for eights in [false, true] {
+        let (cols, hidden) = (96, 160);
+        Case { types, experts: 70, chosen: 8, cols, hidden, inputs, residual, renormalise, eights }.check(4);
+    }
 }
 
 #[test]
@@ -148,13 +162,14 @@ fn hidden_values_in_pieces() {
     // 3 x 9216 columns are more than threadgroup memory holds.
     let types = [DType::Q4_0; 3];
     let (inputs, residual, renormalise) = (Precision::Q8, true, true);
-    Case { types, experts: 3, chosen: 3, cols: 64, hidden: 9216, inputs, residual, renormalise }.check(1);
+    let (cols, hidden, eights) = (64, 9216, false);
+    Case { types, experts: 3, chosen: 3, cols, hidden, inputs, residual, renormalise, eights }.check(1);
 }
 
 #[test]
 fn embeddings() {
     for dtype in DType::ALL {
-        for normed in [false, true] {
+        for (normed, eights) in [(false, false), (true, false), (false, true)] {
             let cols = if dtype.block_len() > 1 { 2 * dtype.block_len() } else { 37 };
             let mut random = Random(5);
             let table = stored(&mut random, "table", dtype, vec![9, cols]);
@@ -170,7 +185,7 @@ fn embeddings() {
 
             let mut bench = Bench::new(SimDevice::new().unwrap());
             for (id, w) in [(id, &table), (weight_id, &weight), (bias_id, &bias)] {
-                bench.bytes(id.into(), w.tensor.data());
+                bench.matrix(id.into(), &w.tensor, eights);
             }
             let mut step = sequences(&[(0, 2), (1, 1)]);
             step.tokens = vec![8, 0, 3];
@@ -179,7 +194,9 @@ fn embeddings() {
             let shape = Shape { rows: 3, outputs: 0, sequences: 2, context: 0 };
             let norm = normed.then_some(Norm::Layer { weight: weight_id, bias: bias_id, eps: 1e-5 });
             let Op::Embed(op) = &plan.ops()[0] else { panic!("{plan}") };
-            bench.run(&[embed(&plan, &shape, op, norm, out).unwrap()]);
+            let target =
+                Target { cores: 2, cache: DType::F16, exact: false, eights, tuning: Tuning::default() };
+            bench.run(&[embed(&plan, &target, &shape, op, norm, out).unwrap()]);
 
             let mut expected: Vec<f64> = Vec::new();
             for &token in &step.tokens {

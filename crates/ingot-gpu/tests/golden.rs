@@ -6,7 +6,9 @@ mod common;
 use common::executor;
 use ingot_format::DType;
 use ingot_golden::{Difference, Feeder, Golden};
-use ingot_gpu::GpuOptions;
+use ingot_gpu::sim::{Options, SimDevice};
+use ingot_gpu::{GpuExecutor, GpuOptions};
+use ingot_models::Model;
 use ingot_plan::{PAGE, Precision, Sequence, Step};
 
 /// Runs a golden file; checks the greedy text as far as the margins decide it.
@@ -27,6 +29,24 @@ fn half_tiles_and_f16_cache() {
     for golden in Golden::all() {
         let d = run(&golden, Precision::F32, &GpuOptions { cache: DType::F16, exact: false });
         assert!(d.max_abs < 3e-2, "{}: {d:?}", golden.name);
+    }
+}
+
+/// Devices that copy weights have blocks of some types in eights; the simulator too, if it is told
+/// that it shares no memory.
+#[test]
+fn weights_in_memory_of_the_device() {
+    for name in ["llama-s-q8_0", "llama-k-q4_k_m", "rwkv7-k-q4_k_m", "qwen3moe-k-q4_k_m"] {
+        let golden = Golden::all().into_iter().find(|g| g.name == name).unwrap();
+        let device = || SimDevice::with(Options { shares_memory: false, ..Options::default() }).unwrap();
+        let run = |precision, options: GpuOptions, chunk| {
+            let Model { plan, weights, .. } = golden.load(precision);
+            let executor = GpuExecutor::new(device(), plan, &weights, &options, &mut |_, _| ());
+            golden.check(&mut executor.unwrap(), chunk)
+        };
+        let d = run(Precision::F32, GpuOptions { cache: DType::F32, exact: true }, 512);
+        assert!(d.max_abs < 1e-3, "{name}: {d:?}");
+        golden.check_eight_bits(run(Precision::Q8, GpuOptions::default(), 1));
     }
 }
 

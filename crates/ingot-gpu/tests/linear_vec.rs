@@ -6,13 +6,13 @@ mod bench;
 
 use bench::{Bench, Random, sequences};
 use ingot_format::{Bytes, DType, Tensor};
-use ingot_gpu::Tuning;
 use ingot_gpu::launch::{Operand, What};
 use ingot_gpu::launches::linear_vec::{Linear, Part, linear_vec};
 use ingot_gpu::launches::{Norm, Target};
 use ingot_gpu::sim::SimDevice;
+use ingot_gpu::{Tuning, eights};
 use ingot_plan::ops::{Activation, Gate, round_to_q8};
-use ingot_plan::{PlanBuilder, Precision, Step, WeightId};
+use ingot_plan::{PlanBuilder, Precision, Step};
 
 const EPS: f32 = 1e-5;
 /// Allowed error relative to the sum of the magnitudes of what is added up.
@@ -46,6 +46,8 @@ struct Case {
     skip_zeros: bool,
     inputs: Precision,
     rows: usize,
+    /// Weights are arranged in eights.
+    eights: bool,
     /// Values of the inputs, other than the usual.
     x: Option<fn(usize) -> f32>,
 }
@@ -93,14 +95,16 @@ impl Case {
         let mut bench = Bench::new(SimDevice::new().unwrap());
         let mut b = PlanBuilder::new(Precision::F32);
         let mut weight = |name: String, dtype: DType, shape: Vec<usize>, bytes: Vec<u8>| {
-            b.weight(&Tensor::new(name, dtype, shape, Bytes::from(bytes)).unwrap())
+            let tensor = Tensor::new(name, dtype, shape, Bytes::from(bytes)).unwrap();
+            let id = b.weight(&tensor);
+            bench.matrix(id.into(), &tensor, self.eights);
+            id
         };
         let cols = self.parts[0].cols;
         let in_rows = self.select.as_ref().map_or(self.rows, |s| *s.iter().max().unwrap() as usize + 1);
         let f32s = |v: &[f32]| v.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>();
         let (norm_weight, norm_bias) = (random.values(cols, 1.0, 0.3), random.values(cols, 0.0, 0.2));
         let mut ids = Vec::new();
-        let mut stored: Vec<(WeightId, Vec<u8>)> = Vec::new();
         let mut unpacked = Vec::new();
         for (n, p) in self.parts.iter().enumerate() {
             // The same part has the same weights in any company.
@@ -109,25 +113,18 @@ impl Case {
             p.dtype.quantize(&weights(&mut random, p.rows, p.cols), &mut bytes);
             let mut values = vec![0.0; p.rows * p.cols];
             p.dtype.dequantize(&bytes, &mut values);
-            let id = weight(format!("w{n}"), p.dtype, vec![p.rows, p.cols], bytes.clone());
+            let id = weight(format!("w{n}"), p.dtype, vec![p.rows, p.cols], bytes);
             let bias = random.values(p.rows, 0.0, 1.0);
             let bias_id = weight(format!("b{n}"), DType::F32, vec![p.rows], f32s(&bias));
-            stored.extend([(id, bytes), (bias_id, f32s(&bias))]);
             unpacked.push((values, bias));
             ids.push((id, bias_id));
         }
-        let norm_ids = [&norm_weight, &norm_bias].map(|values| {
-            let id = weight("norm".into(), DType::F32, vec![cols], f32s(values));
-            stored.push((id, f32s(values)));
-            id
-        });
+        let norm_ids = [&norm_weight, &norm_bias]
+            .map(|values| weight("norm".into(), DType::F32, vec![cols], f32s(values)));
         let table = b.weight(&Tensor::new("t", DType::F32, vec![1, 1], Bytes::from(vec![0; 4])).unwrap());
         let x = b.embed(table);
         let last = b.select(x);
         let plan = b.finish(last);
-        for (id, bytes) in &stored {
-            bench.bytes((*id).into(), bytes);
-        }
         let inputs: Vec<Vec<f32>> = (0..=self.parts.iter().map(|p| p.x).max().unwrap())
             .map(|n| {
                 let cols = self.parts.iter().find(|p| p.x == n).map_or(1, |p| p.cols);
@@ -161,7 +158,13 @@ impl Case {
                 out: What::Scratch(50 + n as u32),
             })
             .collect();
-        let target = Target { cores: 4, cache: DType::F16, exact: false, tuning: Tuning::default() };
+        let target = Target {
+            cores: 4,
+            cache: DType::F16,
+            exact: false,
+            eights: self.eights,
+            tuning: Tuning::default(),
+        };
         let linear = Linear {
             parts: &parts,
             norm: norm[self.norm],
@@ -247,7 +250,15 @@ impl Case {
         as_f64(&x).iter().map(|x| x * factor).collect()
     }
 
+    /// Checks all values, with weights as they are in files and as devices have them.
     fn check(&self, what: &str) {
+        self.check_stored(what);
+        if self.parts.iter().any(|p| eights::is_arranged(p.dtype)) {
+            Self { eights: true, ..self.clone() }.check_stored(&format!("{what}, in eights"));
+        }
+    }
+
+    fn check_stored(&self, what: &str) {
         let run = self.run();
         for (n, (got, expected)) in run.got.iter().zip(&run.expected).enumerate() {
             assert_eq!(got.len(), expected.len());

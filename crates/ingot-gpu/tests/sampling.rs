@@ -315,10 +315,10 @@ fn a_window_advances_without_the_host() {
     }
 
     let after = words(&bench, What::Step);
-    let row = |words: &[u32], t: usize| [words[8 + 4 * t], words[8 + 4 * t + 1]];
+    let row = |words: &[u32], t: usize| [words[8 + 8 * t], words[8 + 8 * t + 1]];
     assert_eq!([0, 1, 2].map(|t| row(&before, t)), [[0, 10], [0, 20], [0, 63]]);
     assert_eq!([0, 1, 2].map(|t| row(&after, t)), [[2, 13], [13, 23], [3, 64]]);
-    assert_eq!([0, 1, 2].map(|s| after[8 + 4 * n + 4 * s + 2]), [13, 23, 64]);
+    assert_eq!([0, 1, 2].map(|s| after[8 + 8 * s + 6]), [13, 23, 64]);
 
     let ring = words(&bench, What::Scratch(sampling.ring));
     let entry = |i, s| {

@@ -1,5 +1,6 @@
 //! Token shift against plain loops in f64, launch by launch.
 
+#[allow(dead_code, reason = "other tests use the rest")]
 mod bench;
 
 use bench::{Bench, Random, assert_near, sequences};

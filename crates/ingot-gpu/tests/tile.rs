@@ -5,7 +5,6 @@ mod bench;
 
 use bench::{Bench, Random};
 use ingot_format::{Bytes, DType, Tensor};
-use ingot_gpu::Tuning;
 use ingot_gpu::launch::What;
 use ingot_gpu::launches::attention_tile::attention_tile;
 use ingot_gpu::launches::cache::page_bytes;
@@ -13,6 +12,7 @@ use ingot_gpu::launches::linear_tile::{Part, linear_tile};
 use ingot_gpu::launches::pack::{Input, pack, packed_bytes};
 use ingot_gpu::launches::{Norm, Shape, Target};
 use ingot_gpu::sim::{Options, SimDevice};
+use ingot_gpu::{Tuning, eights};
 use ingot_plan::ops::{Activation, Attention, Gate};
 use ingot_plan::{Buf, Op, PAGE, Plan, PlanBuilder, Precision, Sequence, Step, WeightId};
 
@@ -26,6 +26,10 @@ fn new_bench(seed: u64) -> Bench<SimDevice> {
 /// A product: type, rows, columns, which of the inputs, bias, activation.
 #[derive(Clone, Copy)]
 struct P(DType, usize, usize, u32, bool, Activation);
+
+fn bits(x: &[f32]) -> Vec<u32> {
+    x.iter().map(|x| x.to_bits()).collect()
+}
 
 fn plain(dtype: DType, rows: usize, cols: usize) -> P {
     P(dtype, rows, cols, 0, false, Activation::Identity)
@@ -42,11 +46,23 @@ struct Case {
     exact: bool,
     cores: usize,
     launches: usize,
+    /// Weights are arranged in eights.
+    eights: bool,
 }
 
 fn case(parts: &[P], tokens: usize) -> Case {
     let parts = parts.to_vec();
-    Case { parts, tokens, norm: 0, glu: false, residual: false, exact: false, cores: 4, launches: 1 }
+    Case {
+        parts,
+        tokens,
+        norm: 0,
+        glu: false,
+        residual: false,
+        exact: false,
+        cores: 4,
+        launches: 1,
+        eights: false,
+    }
 }
 
 /// Rows of all kinds: usual, beyond the range of half, far below it, equal, zero, one outlier.
@@ -67,8 +83,19 @@ fn activations(random: &mut Random, rows: usize, cols: usize) -> Vec<f32> {
 }
 
 impl Case {
-    /// Runs the case and compares every value; all outputs, one after the other.
+    /// Runs the case with weights as they are in files, and as devices have them; all outputs, one
+    /// after the other.
     fn check(&self) -> Vec<f32> {
+        let stored = self.check_stored();
+        if self.parts.iter().any(|p| eights::is_arranged(p.0)) {
+            let arranged = Self { eights: true, ..self.clone() }.check_stored();
+            assert_eq!(bits(&stored), bits(&arranged), "in eights");
+        }
+        stored
+    }
+
+    /// Runs the case and compares every value.
+    fn check_stored(&self) -> Vec<f32> {
         let mut random = Random(7);
         let mut bench = new_bench(self.tokens as u64);
         let mut b = PlanBuilder::new(Precision::F32);
@@ -78,9 +105,9 @@ impl Case {
             dtype.quantize(values, &mut bytes);
             let mut unpacked = vec![0.0; values.len()];
             dtype.dequantize(&bytes, &mut unpacked);
-            let tensor = Tensor::new("w", dtype, shape.to_vec(), Bytes::from(bytes.clone())).unwrap();
+            let tensor = Tensor::new("w", dtype, shape.to_vec(), Bytes::from(bytes)).unwrap();
             let id = b.weight(&tensor);
-            bench.bytes(id.into(), &bytes);
+            bench.matrix(id.into(), &tensor, self.eights);
             (id, unpacked)
         };
         let count = self.parts.iter().map(|p| p.3).max().unwrap() + 1;
@@ -113,8 +140,13 @@ impl Case {
             bench.put(sources(n), &values);
             inputs.push(values);
         }
-        let target =
-            Target { cores: self.cores, cache: DType::F16, exact: self.exact, tuning: Tuning::default() };
+        let target = Target {
+            cores: self.cores,
+            cache: DType::F16,
+            exact: self.exact,
+            eights: self.eights,
+            tuning: Tuning::default(),
+        };
         let shape = Shape { rows: self.tokens, outputs: 1, sequences: 1, context: self.tokens };
         let norm = [
             None,
@@ -317,7 +349,7 @@ impl Layer {
         let qkv = [heads[0], heads[1], heads[1]].map(&mut embed);
         let out = b.attention(qkv, heads, 1.0 / (n as f32).sqrt(), window);
         let logits = b.select(out);
-        let target = Target { cores: 4, cache, exact, tuning: Tuning::default() };
+        let target = Target { cores: 4, cache, exact, eights: false, tuning: Tuning::default() };
         Self { plan: b.finish(logits), n, heads, q: qkv[0], target }
     }
 

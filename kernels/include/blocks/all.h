@@ -5,3 +5,4 @@
 #include "blocks/k_affine.h"
 #include "blocks/k_symmetric.h"
 #include "blocks/legacy.h"
+#include "blocks/eights.h"

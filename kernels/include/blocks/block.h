@@ -34,6 +34,9 @@
 #define BLOCK_IQ4_NL 13
 #define BLOCK_IQ4_XS 14
 #define BLOCK_MXFP4 15
+// Types that are arranged in eights, see blocks/eights.h.
+#define BLOCK_Q8_0_EIGHTS 16
+#define BLOCK_Q6_K_EIGHTS 17
 
 /// Bytes of a row of so many values.
 template <uint TYPE> struct RowBytes;
@@ -58,6 +61,15 @@ ROW_BYTES(BLOCK_IQ4_NL, 32, 18)
 ROW_BYTES(BLOCK_IQ4_XS, 256, 136)
 ROW_BYTES(BLOCK_MXFP4, 32, 17)
 #undef ROW_BYTES
+
+/// The same where a block is eight scales and the bodies of eight blocks, or of fewer at the end.
+#define EIGHTS_ROW_BYTES(TYPE, LEN, BODY)                                                                      \
+    template <> struct RowBytes<TYPE> {                                                                        \
+        static inline ulong of(uint cols) { return ulong(cols / LEN) * BODY + (cols / LEN + 7) / 8 * 16; }     \
+    };
+EIGHTS_ROW_BYTES(BLOCK_Q8_0_EIGHTS, 32, 32)
+EIGHTS_ROW_BYTES(BLOCK_Q6_K_EIGHTS, 256, 208)
+#undef EIGHTS_ROW_BYTES
 
 template <uint TYPE, uint ALIGN = 1> struct Block;
 

@@ -7,10 +7,10 @@
 
 /// A unit is 16 bytes of low: the low bits of a group and, in their upper halves,
 /// of the one 64 values on. Each half of a block has four units, and 32 bytes of
-/// high bits, of which the units in turn use 16.
-template <uint ALIGN> struct Block<BLOCK_Q6_K, ALIGN> : Packed<Block<BLOCK_Q6_K, ALIGN>> {
+/// high bits, of which the units in turn use 16. AT says where a block's body and scale are.
+template <class AT, uint ALIGN> struct SixBits : Packed<SixBits<AT, ALIGN>> {
     enum : uint { LEN = 32, GROUPS = 2, OFFSET = 0 };
-    typedef Even16<(ALIGN >= 8 ? 8 : ALIGN)> Raw;
+    typedef Even16<ALIGN> Raw;
     struct Chunk {
         Raw low, high;
         ushort d, scales[2];
@@ -18,16 +18,16 @@ template <uint ALIGN> struct Block<BLOCK_Q6_K, ALIGN> : Packed<Block<BLOCK_Q6_K,
     static inline uint unit(uint i) { return i / 16 * 8 + i % 16 / 8 * 4 + (i & 3); }
     static inline uint group(uint i) { return i / 4 & 1; }
     static inline uint start(uint u, uint g) { return 128 * (u / 4) + 64 * g + 16 * (u & 3); }
-    static inline uint low_at(uint u) { return 210 * (u / 8) + 16 * (u % 8); }
-    static inline uint high_at(uint u) { return 210 * (u / 8) + 128 + 32 * (u / 4 & 1) + 16 * (u & 1); }
+    static inline uint low_at(uint u) { return AT::body(u / 8) + 16 * (u % 8); }
+    static inline uint high_at(uint u) { return AT::body(u / 8) + 128 + 32 * (u / 4 & 1) + 16 * (u & 1); }
 
     static inline void load(bool ok, device const uchar* row, uint u, thread Chunk& c) {
         Raw::load(ok, row, low_at(u), c.low);
         Raw::load(ok, row, high_at(u), c.high);
-        const uint scales = 210 * (u / 8) + 192 + 8 * (u / 4 & 1) + (u & 2);
+        const uint scales = AT::body(u / 8) + 192 + 8 * (u / 4 & 1) + (u & 2);
         c.scales[0] = load_ushort(ok, row, scales);
         c.scales[1] = load_ushort(ok, row, scales + 4);
-        c.d = load_ushort(ok, row, 210 * (u / 8) + 208);
+        c.d = load_ushort(ok, row, AT::scale(u / 8));
     }
     /// The codes of both groups, 0 to 63.
     static inline void codes(thread const Chunk& c, uint u, thread uint* first, thread uint* second) {
@@ -49,6 +49,13 @@ template <uint ALIGN> struct Block<BLOCK_Q6_K, ALIGN> : Packed<Block<BLOCK_Q6_K,
         v.offset = 0.0f;
     }
 };
+
+/// Blocks as they are in files.
+struct SixBitsInFiles {
+    static inline uint body(uint block) { return 210 * block; }
+    static inline uint scale(uint block) { return 210 * block + 208; }
+};
+template <uint ALIGN> struct Block<BLOCK_Q6_K, ALIGN> : SixBits<SixBitsInFiles, (ALIGN >= 8 ? 8 : ALIGN)> {};
 
 /// A unit is one group; the bytes it needs serve others too.
 template <uint ALIGN> struct Block<BLOCK_Q3_K, ALIGN> : Packed<Block<BLOCK_Q3_K, ALIGN>> {

@@ -61,6 +61,21 @@ template <> struct Even16<8> {
     }
 };
 
+/// 16 bytes at a multiple of 16.
+template <> struct Even16<16> {
+    uint4 w;
+
+    static inline void load(bool ok, device const uchar* row, uint at, thread Even16& c) {
+        c.w = load_stream_if(ok, (device const uint4*)(row + at));
+    }
+    static inline void get(thread const Even16& c, uint at, thread uint* q) {
+        q[0] = c.w.x;
+        q[1] = c.w.y;
+        q[2] = c.w.z;
+        q[3] = c.w.w;
+    }
+};
+
 /// A number of 16 bits at an even offset.
 inline ushort load_ushort(bool ok, device const uchar* row, uint at) {
     return load_stream_if(ok, (device const ushort*)(row + at));

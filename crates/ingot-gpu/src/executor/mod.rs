@@ -79,6 +79,8 @@ impl<D: Device> GpuExecutor<D> {
             cores: device.info().cores.max(1) as usize,
             cache: options.cache,
             exact: options.exact || routes,
+            // What is copied anyway is copied as kernels like it best.
+            eights: !device.info().shares_memory,
             tuning: Tuning::default(),
         };
         // What cannot be run is refused before anything is copied.
@@ -88,7 +90,7 @@ impl<D: Device> GpuExecutor<D> {
         lower::lower(&plan, &target, &shape, Path::Tile, false)?;
         let memory = Memory {
             states: States::new(&plan, options.cache)?,
-            weights: Weights::new(&device, &plan, weights, progress)?,
+            weights: Weights::new(&device, &plan, weights, target.eights, progress)?,
             arena: None,
             step: None,
             tables: Vec::new(),

@@ -1,10 +1,11 @@
 //! The plan's weights on the device.
 //!
-//! Matrices stay as they lie in the file: in the mapping itself where the device
-//! shares the host's memory, else copied. Vectors are kept in f32. Matrices of experts that are
+//! Matrices stay as they lie in the file, in the mapping itself, where the device
+//! shares the host's memory; else they are copied, blocks of some types in [`eights`]. Vectors are kept in f32. Matrices of experts that are
 //! tensors of their own are copied to follow each other, as kernels expect it.
 
 use crate::device::{Device, DeviceError};
+use crate::eights;
 use ingot_format::{Bytes, Tensor};
 use ingot_plan::ops::Stack;
 use ingot_plan::{Op, Plan, WeightId};
@@ -15,6 +16,8 @@ const ALIGN: usize = 256;
 const LEAST_ALIGN: usize = 32;
 /// Weights are copied into buffers of about this size, which every device can allocate.
 const CHUNK: usize = 1 << 30;
+/// Bytes that are arranged at a time.
+const ARRANGED: usize = 64 << 20;
 
 pub(super) struct Weights<D: Device> {
     buffers: Vec<D::Buffer>,
@@ -35,6 +38,7 @@ impl<D: Device> Weights<D> {
         device: &D,
         plan: &Plan,
         tensors: &[Tensor],
+        eights: bool,
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<Self, DeviceError> {
         let matrices = matrices(plan);
@@ -45,7 +49,11 @@ impl<D: Device> Weights<D> {
         let sizes: Vec<usize> = tensors
             .iter()
             .enumerate()
-            .map(|(i, t)| if matrices.contains(&i) { t.data().len() } else { 4 * t.len() })
+            .map(|(i, t)| match matrices.contains(&i) {
+                true if eights => arranged_bytes(t).unwrap_or(t.data().len()),
+                true => t.data().len(),
+                false => 4 * t.len(),
+            })
             .collect();
         let copied = |i: &usize| adopted[*i].is_none();
         let total: usize = (0..tensors.len()).filter(copied).map(|i| sizes[i]).sum();
@@ -75,6 +83,9 @@ impl<D: Device> Weights<D> {
             for i in batch {
                 let at = places[i].expect("just placed").at;
                 match matrices.contains(&i) {
+                    true if eights && eights::is_arranged(tensors[i].dtype()) => {
+                        write_arranged(device, &buffer, at, &tensors[i])?;
+                    }
                     true => device.write(&buffer, at, tensors[i].data())?,
                     false => device.write(&buffer, at, &floats(&tensors[i]))?,
                 }
@@ -159,6 +170,43 @@ fn units(plan: &Plan) -> Vec<Vec<usize>> {
     units.extend((0..taken.len()).filter(|&i| !taken[i]).map(|i| vec![i]));
     units.sort();
     units
+}
+
+/// Columns of a matrix, or of the matrices of a stack.
+fn columns(tensor: &Tensor) -> usize {
+    tensor.shape().last().copied().unwrap_or(1)
+}
+
+/// Bytes of a matrix in eights, if its type comes so.
+fn arranged_bytes(tensor: &Tensor) -> Option<usize> {
+    let cols = columns(tensor);
+    Some(eights::row_bytes(tensor.dtype(), cols)? * (tensor.len() / cols))
+}
+
+/// Writes a matrix in eights, arranged by all processors, a few rows after the other.
+fn write_arranged<D: Device>(
+    device: &D,
+    buffer: &D::Buffer,
+    at: usize,
+    tensor: &Tensor,
+) -> Result<(), DeviceError> {
+    let (dtype, cols) = (tensor.dtype(), columns(tensor));
+    let from = dtype.row_bytes(cols).expect("whole blocks");
+    let to = eights::row_bytes(dtype, cols).expect("of a type that comes so");
+    let threads = std::thread::available_parallelism().map_or(1, |n| n.get());
+    let rows = (ARRANGED / to).clamp(1, (tensor.len() / cols).max(1)); // at a time
+    let mut staging = vec![0; rows * to];
+    for (n, piece) in tensor.data().chunks(rows * from).enumerate() {
+        let staged = &mut staging[..piece.len() / from * to];
+        let each = (piece.len() / from).div_ceil(threads);
+        std::thread::scope(|scope| {
+            for (rows, out) in piece.chunks(each * from).zip(staged.chunks_mut(each * to)) {
+                scope.spawn(move || eights::arrange(dtype, cols, rows, out));
+            }
+        });
+        device.write(buffer, at + n * rows * to, staged)?;
+    }
+    Ok(())
 }
 
 fn floats(tensor: &Tensor) -> Vec<u8> {

@@ -1,8 +1,9 @@
 //! Attention of single rows, in chunks of positions that are put together by a
 //! second launch where there are several.
 
+use super::rope_store::RopeStore;
 use super::{Shape, Target, cache};
-use crate::launch::{Kernel, Launch, Operand, What};
+use crate::launch::{Access, Kernel, Launch, Operand, What};
 use ingot_plan::Plan;
 use ingot_plan::ops::Attention;
 
@@ -24,44 +25,68 @@ pub fn partial_bytes(plan: &Plan, shape: Shape, op: &Attention) -> usize {
     }
 }
 
+/// Query heads of a threadgroup: as many share keys and values as there are registers for their sums.
+fn together(plan: &Plan, op: &Attention) -> usize {
+    let (n, group) = (plan.buffer(op.q).width / op.heads, op.heads / op.kv_heads);
+    group.next_power_of_two().min(if n > 128 { 4 } else { 8 })
+}
+
+/// True if [`attention_vec`] can turn queries and keys itself: only one threadgroup may store a key.
+pub fn turns(plan: &Plan, op: &Attention) -> bool {
+    op.heads / op.kv_heads <= together(plan, op)
+}
+
 /// The launches of an attention for few rows; `partials` is scratch memory of
-/// [`partial_bytes`].
+/// [`partial_bytes`]. With `new`, keys and values of these rows are not in the cache yet, and
+/// queries not turned, if it has any.
 ///
 /// # Panics
-/// If the cache type does not support the head size, see [`cache::supports`].
+/// If the cache type does not support the head size, see [`cache::supports`], or there are new keys
+/// and values although it cannot [turn](turns) them.
 pub fn attention_vec(
     plan: &Plan,
     shape: Shape,
     target: Target,
     op: &Attention,
+    new: Option<&RopeStore>,
     partials: u32,
 ) -> Vec<Launch> {
     let (n, group, chunks) = (plan.buffer(op.q).width / op.heads, op.heads / op.kv_heads, chunks(shape));
     assert!(cache::supports(target.cache, n), "attention: heads of {n} in {:?}", target.cache);
-    // As many heads share keys and values as there are registers for their sums.
-    let together = group.next_power_of_two().min(if n > 128 { 4 } else { 8 });
+    assert!(new.is_none() || turns(plan, op), "attention: {} heads of {n} turned", op.heads);
+    let together = together(plan, op);
     let (out, rows) = (What::from(op.out), shape.rows as u32);
     // A window beyond all positions is none.
     let window = op.window.filter(|&w| u32::try_from(w).is_ok()).unwrap_or(0);
+    let kernel = Kernel::new("attention_vec")
+        .option("CACHE", cache::option(target.cache))
+        .option("HEADS", together as i64)
+        .option("TURN", new.is_some())
+        .uint("N", n)
+        .uint("KV_HEADS", op.kv_heads)
+        .uint("GROUP", group)
+        .float("SCALE", op.scale)
+        .uint("WINDOW", window)
+        .uint("ONE_CHUNK", usize::from(chunks == 1))
+        .uint("LANES", (n / 8).next_power_of_two())
+        .float("CAP", op.cap.unwrap_or(0.0));
+    // Nothing new is like nothing turned.
+    let nothing = RopeStore { n, q: None, kv: None, rotary: None, frequencies: What::Step };
+    let turned = new.unwrap_or(&nothing);
+    let mut operands = vec![
+        Operand::read(turned.q.map_or(op.q.into(), |q| q.x)),
+        Operand {
+            access: if new.is_some() { Access::Update } else { Access::Read },
+            ..Operand::read(op.cache.into())
+        },
+        Operand::read(What::Step),
+        // Of the chunks that there is room for, those with positions are written.
+        if chunks == 1 { Operand::write(out) } else { Operand::update(What::Scratch(partials)) },
+    ];
+    operands.extend(turned.inputs());
     let vec = Launch {
-        kernel: Kernel::new("attention_vec")
-            .option("CACHE", cache::option(target.cache))
-            .option("HEADS", together as i64)
-            .uint("N", n)
-            .uint("KV_HEADS", op.kv_heads)
-            .uint("GROUP", group)
-            .float("SCALE", op.scale)
-            .uint("WINDOW", window)
-            .uint("ONE_CHUNK", usize::from(chunks == 1))
-            .uint("LANES", (n / 8).next_power_of_two())
-            .float("CAP", op.cap.unwrap_or(0.0)),
-        operands: vec![
-            Operand::read(op.q.into()),
-            Operand::read(op.cache.into()),
-            Operand::read(What::Step),
-            // Of the chunks that there is room for, those with positions are written.
-            if chunks == 1 { Operand::write(out) } else { Operand::update(What::Scratch(partials)) },
-        ],
+        kernel: turned.turning(kernel),
+        operands,
         grid: [(op.kv_heads * group.div_ceil(together)) as u32, chunks as u32, rows],
         threads: 256,
     };

@@ -1,6 +1,7 @@
 //! The numbers by which kernels know block types (`kernels/include/blocks/block.h`),
 //! and the alignment that rows are sure to have.
 
+use crate::eights;
 use ingot_format::DType;
 
 /// A type of weight that no kernel can read.
@@ -8,8 +9,8 @@ use ingot_format::DType;
 #[error("weights of type {0} are not supported on GPUs")]
 pub struct UnsupportedType(pub DType);
 
-/// The number of a type, for options named `..BLOCK`.
-pub fn block(dtype: DType) -> Result<i64, UnsupportedType> {
+/// The number of a type as it is in files.
+fn block(dtype: DType) -> Result<i64, UnsupportedType> {
     Ok(match dtype {
         DType::F32 => 0,
         DType::F16 => 1,
@@ -30,9 +31,18 @@ pub fn block(dtype: DType) -> Result<i64, UnsupportedType> {
     })
 }
 
-/// The alignment in bytes of every row of a matrix, at most 16, for options named
-/// `..ALIGN`: matrices begin at multiples of 32.
-pub fn align(dtype: DType, cols: usize) -> i64 {
+/// The number and the alignment, for options named `..BLOCK` and `..ALIGN`, of matrices with rows of
+/// `cols` values; `eights`: those that can be are arranged in [`eights`](crate::eights).
+pub fn stored(dtype: DType, cols: usize, eights: bool) -> Result<(i64, i64), UnsupportedType> {
+    match dtype {
+        DType::Q8_0 if eights => Ok((16, eights::ALIGN as i64)),
+        DType::Q6_K if eights => Ok((17, eights::ALIGN as i64)),
+        _ => Ok((block(dtype)?, align(dtype, cols))),
+    }
+}
+
+/// The alignment in bytes of every row of a matrix, at most 16: matrices begin at multiples of 32.
+fn align(dtype: DType, cols: usize) -> i64 {
     let bytes = dtype.row_bytes(cols).unwrap_or(1).max(1);
     1 << bytes.trailing_zeros().min(4)
 }
@@ -47,6 +57,13 @@ mod tests {
         for dtype in DType::ALL {
             let line = format!("#define BLOCK_{dtype} {}\n", block(dtype).unwrap());
             assert!(header.to_uppercase().contains(&line.to_uppercase()), "{line}");
+            assert_eq!(stored(dtype, 256, false).unwrap(), (block(dtype).unwrap(), align(dtype, 256)));
+            if eights::is_arranged(dtype) {
+                let (number, align) = stored(dtype, 256, true).unwrap();
+                let line = format!("#define BLOCK_{dtype}_EIGHTS {number}\n");
+                assert!(header.to_uppercase().contains(&line.to_uppercase()), "{line}");
+                assert_eq!(align, 16);
+            }
         }
     }
 

@@ -1,7 +1,7 @@
 //! `embed`: rows of the embedding table for the step's tokens.
 
-use super::block_types::{UnsupportedType, block};
-use super::{Norm, Shape};
+use super::block_types::{UnsupportedType, stored};
+use super::{Norm, Shape, Target};
 use crate::launch::{Kernel, Launch, Operand, What};
 use ingot_plan::ops::Embed;
 use ingot_plan::{Buf, Plan};
@@ -15,6 +15,7 @@ const SIMDGROUPS: u32 = 8;
 /// If `norm` is another norm, or of scaled values: no model has one there.
 pub fn embed(
     plan: &Plan,
+    target: &Target,
     shape: &Shape,
     op: &Embed,
     norm: Option<Norm>,
@@ -30,7 +31,7 @@ pub fn embed(
         Some(Norm::Rms { .. }) => panic!("embed: an RMS norm of the embedding"),
     };
     let kernel = Kernel::new("embed")
-        .option("BLOCK", block(decl.dtype)?)
+        .option("BLOCK", stored(decl.dtype, decl.shape[1], target.eights)?.0)
         .option("LAYER_NORM", norm.is_some())
         .option("SIMDGROUPS", SIMDGROUPS)
         .uint("COLS", decl.shape[1])

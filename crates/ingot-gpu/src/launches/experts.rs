@@ -3,7 +3,7 @@
 //! experts' weights only those of the chosen ones are read.
 
 use super::Target;
-use super::block_types::{UnsupportedType, align, block};
+use super::block_types::{UnsupportedType, stored};
 use super::linear_vec::{Geometry, Matrix, SIMDGROUPS, Sizes};
 use crate::launch::{Kernel, Launch, Operand, What};
 use ingot_plan::Plan;
@@ -12,7 +12,7 @@ use ingot_plan::ops::Experts;
 /// Bytes of the two pieces of scratch memory that [`experts`] needs for `rows` rows:
 /// the choice, and the hidden values of the chosen experts.
 pub fn experts_scratch(plan: &Plan, op: &Experts, rows: usize) -> [usize; 2] {
-    let hidden = Matrix::of(plan, op.up.ids()[0]).rows;
+    let [.., hidden, _] = plan.weight(op.up.ids()[0]).shape[..] else { panic!("experts are matrices") };
     [8 * rows * op.chosen, 4 * rows * op.chosen * hidden]
 }
 
@@ -29,7 +29,7 @@ pub fn experts(
     let [choice, hidden] = scratch.map(What::Scratch);
     // A stack's tensors lie together, so the first stands for all.
     let ids = [&op.gate, &op.up, &op.down].map(|stack| stack.ids()[0]);
-    let [gate, up, down] = ids.map(|id| Matrix::of(plan, id));
+    let [gate, up, down] = ids.map(|id| Matrix::of(plan, target, id));
     let choose = Launch {
         kernel: Kernel::new("expert_choose")
             .uint("EXPERTS", op.experts)
@@ -44,8 +44,8 @@ pub fn experts(
         g.kernel(name).uint("CHOSEN", op.chosen).uint("SPLIT", g.split(m)).uint("STRIDE", g.groups[0])
     };
     let typed = |kernel: Kernel, n: usize, m: &Matrix| -> Result<Kernel, UnsupportedType> {
-        let kernel = kernel.option(format!("P{n}_BLOCK"), block(m.dtype)?);
-        Ok(kernel.option(format!("P{n}_ALIGN"), align(m.dtype, m.cols)))
+        let (block, align) = stored(m.dtype, m.cols, m.eights)?;
+        Ok(kernel.option(format!("P{n}_BLOCK"), block).option(format!("P{n}_ALIGN"), align))
     };
 
     // What rounds the input is the type of either, so the geometry is made for both.

@@ -1,7 +1,7 @@
 //! Products of many rows with several matrices, on tiles.
 
 use super::Target;
-use super::block_types::{UnsupportedType, align, block};
+use super::block_types::{UnsupportedType, stored};
 use super::pack::packed_bytes;
 use crate::launch::{Kernel, Launch, Operand, What};
 use ingot_plan::ops::Activation;
@@ -51,7 +51,7 @@ pub fn linear_tile(
     let mut batch = Batch::default();
     for part in parts {
         let weight = plan.weight(part.weight);
-        let kind = (block(weight.dtype)?, align(weight.dtype, weight.shape[1]));
+        let kind = stored(weight.dtype, weight.shape[1], target.eights)?;
         if !batch.take(part, kind) {
             launches.push(batch.launch(plan, target, residual, rows));
             batch = Batch::default();
@@ -211,7 +211,8 @@ mod tests {
     #[test]
     fn tiles_suit_the_work() {
         let size = |exact, rows, tokens| {
-            let target = Target { cores: 132, cache: DType::F16, exact, tuning: Tuning::default() };
+            let target =
+                Target { cores: 132, cache: DType::F16, exact, eights: false, tuning: Tuning::default() };
             let tiles = Tiles::choose(&target, &[rows, 0, 0, 0, 0, 0, 0, 0], tokens);
             (tiles.tokens, tiles.rows, tiles.resident)
         };

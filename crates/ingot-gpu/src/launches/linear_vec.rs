@@ -8,7 +8,7 @@
 //! time; they go on to further rows, so that the input is rounded or normed once and
 //! loads never pause.
 
-use super::block_types::{UnsupportedType, align, block};
+use super::block_types::{UnsupportedType, stored};
 use super::{Norm, Target};
 use crate::launch::{Kernel, Launch, Operand, What};
 use crate::tuning::{Choice, Tuning, TuningKey};
@@ -95,7 +95,7 @@ pub fn linear_vec_with(
     // Only the first few have room for a bias.
     let mut parts: Vec<&Part> = l.parts.iter().collect();
     parts.sort_by_key(|p| p.bias.is_none());
-    let matrices: Vec<Matrix> = parts.iter().map(|p| Matrix::of(plan, p.weight)).collect();
+    let matrices: Vec<Matrix> = parts.iter().map(|p| Matrix::of(plan, target, p.weight)).collect();
     let launched = if glu { 1 } else { parts.len() };
     let cols = matrices.iter().map(|m| m.cols).max().unwrap_or(0);
     let mut sizes = Sizes::of(&matrices, l.inputs, glu, &target.tuning);
@@ -112,9 +112,10 @@ pub fn linear_vec_with(
         .option("SKIP_ZEROS", l.skip_zeros)
         .float("EPS", l.norm.map_or(0.0, |norm| norm.eps()));
     for (n, (part, m)) in parts.iter().zip(&matrices).enumerate() {
+        let (block, align) = stored(m.dtype, m.cols, m.eights)?;
         kernel = kernel
-            .option(format!("P{n}_BLOCK"), block(m.dtype)?)
-            .option(format!("P{n}_ALIGN"), align(m.dtype, m.cols))
+            .option(format!("P{n}_BLOCK"), block)
+            .option(format!("P{n}_ALIGN"), align)
             .option(format!("P{n}_ACT"), activation_option(part.activation))
             .option(format!("P{n}_BIAS"), part.bias.is_some());
     }
@@ -175,14 +176,15 @@ pub(super) struct Matrix {
     pub(super) dtype: DType,
     pub(super) rows: usize,
     pub(super) cols: usize,
+    pub(super) eights: bool,
 }
 
 impl Matrix {
     /// The matrix, or the matrices of experts, which are all alike.
-    pub(super) fn of(plan: &Plan, id: WeightId) -> Self {
+    pub(super) fn of(plan: &Plan, target: &Target, id: WeightId) -> Self {
         let w = plan.weight(id);
         let [.., rows, cols] = w.shape[..] else { panic!("{} {:?} is not a matrix", w.name, w.shape) };
-        Self { dtype: w.dtype, rows, cols }
+        Self { dtype: w.dtype, rows, cols, eights: target.eights }
     }
 
     fn packed(&self) -> bool {
@@ -194,7 +196,7 @@ impl Matrix {
         match (self.dtype, inputs) {
             (DType::F32 | DType::F16 | DType::BF16, _) => self.cols.div_ceil(8),
             // 16 bytes of a row, in most cases.
-            (DType::Q8_0, Precision::Q8) => (self.cols / 32 * 34).div_ceil(16),
+            (DType::Q8_0, Precision::Q8) if !self.eights => (self.cols / 32 * 34).div_ceil(16),
             (DType::Q8_0 | DType::Q2_K | DType::Q3_K, _) => self.cols / 16,
             _ => self.cols / 32,
         }

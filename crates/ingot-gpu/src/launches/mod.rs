@@ -49,6 +49,8 @@ pub struct Target {
     pub cache: DType,
     /// Tiles of f32 instead of f16 in prefill.
     pub exact: bool,
+    /// Matrices of some types are arranged in [`eights`](crate::eights).
+    pub eights: bool,
     /// Sizes of matrix-vector launches that are better than the usual ones.
     pub tuning: Tuning,
 }

@@ -52,6 +52,39 @@ pub struct KeysValues {
     pub cache: StateId,
 }
 
+impl RopeStore<'_> {
+    /// The kernel with the constants of `kernels/include/turn.h`, and whether there are norms.
+    pub(super) fn turning(&self, kernel: Kernel) -> Kernel {
+        let norm = |norm: Option<HeadNorm>| (norm.is_some(), norm.map_or(0.0, |(_, eps)| eps));
+        let [(q_norm, q_eps), (k_norm, k_eps)] = self.norms().map(norm);
+        kernel
+            .uint("PAIRS", self.pairs())
+            .uint("HALVES", usize::from(self.rotary.is_some_and(|r| r.pairing == Pairing::Halves)))
+            .float("TURN_SCALE", self.rotary.map_or(1.0, |r| r.scale))
+            .uint("Q_NORM", usize::from(q_norm))
+            .uint("K_NORM", usize::from(k_norm))
+            .float("Q_EPS", q_eps)
+            .float("K_EPS", k_eps)
+    }
+
+    /// Keys, values, weights of the norms of queries and keys, and the frequencies, as far as
+    /// they are there.
+    pub(super) fn inputs(&self) -> [Operand; 5] {
+        let [q_norm, k_norm] = self.norms().map(|norm| norm.map(|(id, _)| id.into()));
+        let frequencies = (self.pairs() > 0).then_some(self.frequencies);
+        [self.kv.map(|kv| kv.k), self.kv.map(|kv| kv.v), q_norm, k_norm, frequencies]
+            .map(|what| what.map_or_else(Operand::absent, Operand::read))
+    }
+
+    fn norms(&self) -> [Option<HeadNorm>; 2] {
+        [self.q.and_then(|q| q.norm), self.kv.and_then(|kv| kv.norm)]
+    }
+
+    fn pairs(&self) -> usize {
+        self.rotary.map_or(0, |r| r.frequencies.len())
+    }
+}
+
 /// Simdgroups of a threadgroup, as in the kernel.
 const SIMDGROUPS: usize = 4;
 
@@ -63,37 +96,26 @@ const SIMDGROUPS: usize = 4;
 pub fn rope_store(shape: Shape, target: Target, op: &RopeStore) -> Launch {
     let (q_heads, kv_heads) = (op.q.map_or(0, |q| q.heads), op.kv.map_or(0, |kv| kv.heads));
     let heads = q_heads + 2 * kv_heads;
-    let pairs = op.rotary.map_or(0, |r| r.frequencies.len());
-    assert!(heads > 0 && op.n <= 256 && 2 * pairs <= op.n, "rope: {op:?}");
+    assert!(heads > 0 && op.n <= 256 && 2 * op.pairs() <= op.n, "rope: {op:?}");
     assert!(kv_heads == 0 || cache::supports(target.cache, op.n), "{:?} of {:?}", op.n, target.cache);
     // Many rows: the angles are worth computing once for several heads.
     let heads_per = if shape.rows < 16 { 1 } else { 4 };
-    let norm = |norm: Option<HeadNorm>| (norm.is_some(), norm.map_or(0.0, |(_, eps)| eps));
-    let (q_norm, k_norm) = (op.q.and_then(|q| q.norm), op.kv.and_then(|kv| kv.norm));
     let kernel = Kernel::new("rope_store")
         .option("CACHE", if kv_heads > 0 { cache::option(target.cache) } else { 0 })
         .uint("N", op.n)
         .uint("Q_HEADS", q_heads)
         .uint("KV_HEADS", kv_heads)
-        .uint("PAIRS", pairs)
-        .uint("HALVES", usize::from(op.rotary.is_some_and(|r| r.pairing == Pairing::Halves)))
-        .float("SCALE", op.rotary.map_or(1.0, |r| r.scale))
-        .uint("Q_NORM", usize::from(norm(q_norm).0))
-        .uint("K_NORM", usize::from(norm(k_norm).0))
-        .float("Q_EPS", norm(q_norm).1)
-        .float("K_EPS", norm(k_norm).1)
         .uint("HEADS_PER", heads_per);
-    let read = |what: Option<What>| what.map_or_else(Operand::absent, Operand::read);
-    let weight = |norm: Option<HeadNorm>| norm.map(|(id, _)| id.into());
+    let [k, v, q_weight, k_weight, frequencies] = op.inputs();
     Launch {
-        kernel,
+        kernel: op.turning(kernel),
         operands: vec![
-            read(op.q.map(|q| q.x)),
-            read(op.kv.map(|kv| kv.k)),
-            read(op.kv.map(|kv| kv.v)),
-            read(weight(q_norm)),
-            read(weight(k_norm)),
-            read((pairs > 0).then_some(op.frequencies)),
+            op.q.map_or_else(Operand::absent, |q| Operand::read(q.x)),
+            k,
+            v,
+            q_weight,
+            k_weight,
+            frequencies,
             op.q.map_or_else(Operand::absent, |q| Operand::write(q.out)),
             op.kv.map_or_else(Operand::absent, |kv| Operand::update(kv.cache.into())),
             Operand::read(What::Step),

@@ -7,7 +7,7 @@ use crate::launch::{Launch, Operand, What};
 use crate::launches::rope_store::{KeysValues, Queries, RopeStore};
 use crate::launches::{self as l, Shape, Target};
 use ingot_format::DType;
-use ingot_plan::ops::Part;
+use ingot_plan::ops::{Attention, Part, Rotary};
 use ingot_plan::{Buf, Op, Plan, Rows, StateId};
 use std::collections::BTreeMap;
 
@@ -124,18 +124,15 @@ impl<'a> Emitter<'_, 'a> {
             }
             Fused::Embed { op, norm } => {
                 let out = norm.map_or(op.out, |n| n.out);
-                let launch = l::embed::embed(self.plan, self.shape, op, norm.map(layer_norm), out)?;
+                let launch =
+                    l::embed::embed(self.plan, self.target, self.shape, op, norm.map(layer_norm), out)?;
                 self.push(&ops, launch);
             }
             Fused::Store(group) => self.store(&ops, group)?,
             Fused::Attention(op) => match self.path {
                 Path::Vector => {
                     self.check_head(self.plan.buffer(op.q).width / op.heads)?;
-                    let bytes = l::attention_vec::partial_bytes(self.plan, *self.shape, op);
-                    let partials = self.scratch(bytes);
-                    let launches =
-                        l::attention_vec::attention_vec(self.plan, *self.shape, *self.target, op, partials);
-                    launches.into_iter().for_each(|launch| self.push(&ops, launch));
+                    self.attention_vec(&ops, op, None);
                 }
                 Path::Tile => {
                     self.check_head(self.plan.buffer(op.q).width / op.heads)?;
@@ -319,7 +316,7 @@ impl<'a> Emitter<'_, 'a> {
         let heads = g.attention.map_or(width / self.target.cache.block_len().max(8), |a| a.kv_heads);
         let n = width / heads;
         self.check_head(n)?;
-        let launch = self.rope_store(RopeStore {
+        let mut new = RopeStore {
             n,
             q: g.q.map(queries),
             kv: Some(KeysValues {
@@ -331,15 +328,25 @@ impl<'a> Emitter<'_, 'a> {
             }),
             rotary: g.k.map(|k| &*k.rope.rotary),
             frequencies: What::Step,
-        });
-        self.push(ops, launch);
+        };
+        new.frequencies = self.frequencies(new.rotary);
+        match g.attention {
+            Some(op) if g.attends => self.attention_vec(ops, op, Some(&new)),
+            _ => self.push(ops, l::rope_store::rope_store(*self.shape, *self.target, &new)),
+        }
         Ok(())
     }
 
-    /// The launch with its table of frequencies, if there is a rotation.
-    fn rope_store(&mut self, op: RopeStore) -> Launch {
-        let frequencies = op.rotary.map_or(What::Step, |r| What::Scratch(self.table(&r.frequencies)));
-        l::rope_store::rope_store(*self.shape, *self.target, &RopeStore { frequencies, ..op })
+    fn attention_vec(&mut self, ops: &[usize], op: &Attention, new: Option<&RopeStore>) {
+        let partials = self.scratch(l::attention_vec::partial_bytes(self.plan, *self.shape, op));
+        let launches =
+            l::attention_vec::attention_vec(self.plan, *self.shape, *self.target, op, new, partials);
+        launches.into_iter().for_each(|launch| self.push(ops, launch));
+    }
+
+    /// The table of frequencies, if there is a rotation.
+    fn frequencies(&mut self, rotary: Option<&Rotary>) -> What {
+        rotary.map_or(What::Step, |r| What::Scratch(self.table(&r.frequencies)))
     }
 
     fn check_recurrent_head(&self, buf: Buf, heads: usize) -> Result<(), LowerError> {
@@ -410,7 +417,9 @@ impl<'a> Emitter<'_, 'a> {
                 let n = self.plan.buffer(rope.x).width / rope.heads;
                 let q = Some(queries(Turned { norm: None, rope }));
                 let rotary = Some(&*rope.rotary);
-                self.rope_store(RopeStore { n, q, kv: None, rotary, frequencies: What::Step })
+                let frequencies = self.frequencies(rotary);
+                let op = RopeStore { n, q, kv: None, rotary, frequencies };
+                l::rope_store::rope_store(*self.shape, *self.target, &op)
             }
             Op::Linear(_)
             | Op::Embed(_)

@@ -5,7 +5,7 @@
 //! that builds the same chain gets the same launches.
 
 use super::graph::Graph;
-use crate::launches::Norm;
+use crate::launches::{Norm, attention_vec};
 use ingot_plan::ops::{
     Activation, Add, Attention, Blend, Bonus, Embed, Experts, Glu, LayerNorm, Linear, RmsNorm, Rope,
     RwkvKeys, StoreKv, TokenShift, Wkv7,
@@ -99,6 +99,8 @@ pub(super) struct StoreGroup<'a> {
     pub(super) q: Option<Turned<'a>>,
     /// The attention that reads the cache.
     pub(super) attention: Option<&'a Attention>,
+    /// The attention is part of the group: it turns and stores what it is given.
+    pub(super) attends: bool,
 }
 
 /// Queries or keys on their way through an optional norm and the rotation.
@@ -132,7 +134,7 @@ pub(super) fn groups<'a>(graph: &Graph<'a>, path: Path) -> Vec<Group<'a>> {
             Op::Experts(op) => finder.experts(i, op),
             Op::Bonus(op) => finder.mix(i, op),
             Op::RmsNorm(op) => finder.norm(i, op),
-            Op::Attention(op) => finder.push(vec![i], Fused::Attention(op)),
+            Op::Attention(op) if !finder.taken[i] => finder.push(vec![i], Fused::Attention(op)),
             _ => {}
         }
     }
@@ -229,7 +231,8 @@ impl<'a> Finder<'_, 'a> {
 
     fn store(&mut self, i: usize, op: &'a StoreKv) {
         let mut ops = vec![i];
-        let mut group = StoreGroup { op, k: self.turned(op.k, i, &mut ops), q: None, attention: None };
+        let k = self.turned(op.k, i, &mut ops);
+        let mut group = StoreGroup { op, k, q: None, attention: None, attends: false };
         let reads_cache = |(a, later): (usize, &'a Op)| match later {
             Op::Attention(attention) if attention.cache == op.cache => Some((a, attention)),
             _ => None,
@@ -244,6 +247,11 @@ impl<'a> Finder<'_, 'a> {
             if q.as_ref().is_some_and(alike) && more.iter().all(|&m| m < i) {
                 ops.extend(more);
                 group.q = q;
+            }
+            let alike = group.q.is_some() || group.k.is_none();
+            if self.path == Path::Vector && alike && attention_vec::turns(self.graph.plan, attention) {
+                ops.push(a);
+                group.attends = true;
             }
         }
         self.push(ops, Fused::Store(group));

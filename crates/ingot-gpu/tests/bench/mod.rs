@@ -1,6 +1,8 @@
 //! Single launches on a device, their operands filled by hand.
 
+use ingot_format::Tensor;
 use ingot_gpu::device::{Bound, Device, Recorded};
+use ingot_gpu::eights;
 use ingot_gpu::launch::{Launch, What};
 use ingot_plan::{Sequence, Step};
 use std::collections::HashMap;
@@ -25,6 +27,19 @@ impl<D: Device> Bench<D> {
     pub fn room(&mut self, what: impl Into<What>, len: usize) {
         let buffer = self.device.alloc(4 * len).unwrap();
         self.memory.insert(what.into(), (buffer, 4 * len));
+    }
+
+    /// Matrices as they are stored; `eights`: arranged as devices with memory of their own have them.
+    pub fn matrix(&mut self, what: What, tensor: &Tensor, eights: bool) {
+        let (dtype, cols) = (tensor.dtype(), tensor.shape().last().copied().unwrap_or(1));
+        match eights::row_bytes(dtype, cols).filter(|_| eights) {
+            None => self.bytes(what, tensor.data()),
+            Some(bytes) => {
+                let mut arranged = vec![0; bytes * tensor.len() / cols];
+                eights::arrange(dtype, cols, tensor.data(), &mut arranged);
+                self.bytes(what, &arranged);
+            }
+        }
     }
 
     /// The step buffer.
@@ -94,21 +109,21 @@ impl<D: Device> Bench<D> {
 
 /// The step buffer's words (`kernels/include/step.h`).
 fn step_words(step: &Step) -> Vec<u32> {
-    let (rows, sequences) = (step.rows(), step.sequences.len());
-    let tables = [8, 8 + 4 * rows, 8 + 4 * (rows + sequences), 8 + 4 * (rows + sequences) + rows];
+    let entries = step.rows().max(step.sequences.len()).max(step.outputs.len());
     let pages = step.sequences.iter().map(|s| s.pages.len()).max().unwrap_or(0);
-    let counts = [rows, step.outputs.len(), sequences, pages];
-    let mut words: Vec<u32> = counts.iter().chain(&tables).map(|&x| x as u32).collect();
+    let counts = [step.rows(), step.outputs.len(), step.sequences.len(), pages, 8 + 8 * entries, 0, 0, 0];
+    let mut words: Vec<u32> = counts.iter().map(|&x| x as u32).collect();
+    words.resize(8 + 8 * entries, 0);
+    for (o, &row) in step.outputs.iter().enumerate() {
+        words[8 + 8 * o + 3] = row;
+    }
     for (i, s) in step.sequences.iter().enumerate() {
+        let sequence = [s.rows.start as u32, s.rows.len() as u32, s.past as u32, s.slot];
+        words[8 + 8 * i + 4..][..4].copy_from_slice(&sequence);
         for (position, t) in (s.past..).zip(s.rows.clone()) {
-            words.extend([step.tokens[t], position as u32, i as u32, 0]);
+            words[8 + 8 * t..][..3].copy_from_slice(&[step.tokens[t], position as u32, i as u32]);
         }
     }
-    for s in &step.sequences {
-        words.extend([s.rows.start as u32, s.rows.len() as u32, s.past as u32, s.slot]);
-    }
-    words.extend(&step.outputs);
-    words.resize(tables[3], 0);
     for s in &step.sequences {
         words.extend(&s.pages);
         words.resize(words.len() + pages - s.pages.len(), 0);
