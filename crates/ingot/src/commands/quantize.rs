@@ -55,7 +55,9 @@ fn make(
 
     let begun = Instant::now();
     let (written, time) = match &making.output {
-        Some(output) if !making.dry_run => (write(&job, output)?, Some(begun.elapsed())),
+        Some(output) if !making.dry_run => {
+            (write(&job, output, &Interrupt::install()?)?, Some(begun.elapsed()))
+        }
         _ => (planned(&weights), None),
     };
     let made = Made { mix, written, time, output: making.output.as_deref().filter(|_| !making.dry_run) };
@@ -69,8 +71,37 @@ fn available_threads() -> usize {
     std::thread::available_parallelism().map_or(1, |n| n.get())
 }
 
+/// Packs a model into a file of its own: in this mixture, or with the weights' own types, whatever
+/// they are.
+pub(super) fn repack(
+    file: &ModelFile,
+    mix: Option<Mix>,
+    adapters: &[String],
+    output: &Path,
+    interrupt: &Interrupt,
+) -> Result {
+    let mut model = Model::open(file)?;
+    for adapter in adapters {
+        merge(&mut model, adapter)?;
+    }
+    let (types, metadata) = match mix.or_else(|| model.own_mix()) {
+        Some(mix) => (mix.plan(&model, Choices::default())?, model.metadata(mix)),
+        None if adapters.is_empty() => {
+            (model.weights().iter().map(Weight::dtype).collect(), model.own_metadata().to_vec())
+        }
+        None => {
+            return Err(Failure::new("adapters cannot be merged into weights that are quantized")
+                .hint("begin with the model as it was before, and quantize it afterwards"));
+        }
+    };
+    let weights: Vec<(Weight, DType)> = model.weights().iter().cloned().zip(types).collect();
+    let threads = available_threads();
+    let job = Job { metadata: &metadata, weights: &weights, importance: None, threads };
+    write(&job, output, interrupt).map(|_| ())
+}
+
 /// A file that is being read is not to be replaced by what is made of it.
-fn refuse_inputs(output: &Path, place: &Place, file: &ModelFile) -> Result {
+pub(super) fn refuse_inputs(output: &Path, place: &Place, file: &ModelFile) -> Result {
     if output.is_dir() {
         return Err(Failure::usage(format!("{} is a folder", output.display()))
             .hint("--output names the file to make, for example model.gguf"));
@@ -78,7 +109,7 @@ fn refuse_inputs(output: &Path, place: &Place, file: &ModelFile) -> Result {
     let inputs: Vec<PathBuf> = match (file, place) {
         (ModelFile::HuggingFace(folder), _) => folder.files().to_vec(),
         (ModelFile::Gguf(_), Place::Path(path) | Place::Hub { path, .. }) => parts(path),
-        (ModelFile::Gguf(_), Place::Embedded) => Vec::new(),
+        (ModelFile::Gguf(_), Place::Embedded | Place::Own(_)) => Vec::new(),
     };
     let same = |input: &PathBuf| match (input.canonicalize(), output.canonicalize()) {
         (Ok(input), Ok(output)) => input == output,
@@ -127,8 +158,7 @@ fn merge(model: &mut Model, word: &str) -> Result {
 }
 
 /// Writes the file, which can be interrupted.
-fn write(job: &Job, output: &Path) -> Result<Vec<Written>> {
-    let interrupt = Interrupt::install()?;
+fn write(job: &Job, output: &Path, interrupt: &Interrupt) -> Result<Vec<Written>> {
     let catching = interrupt.catch();
     let progress = Progress::new("packing", 0);
     let written = ingot_convert::write(job, output, &mut |step| {
