@@ -68,8 +68,8 @@ impl Place {
             Self::Own(own) => Some(own.verify()),
             _ => None,
         };
-        let opened = || device::open(engine, |options| self.open_file(&self.unverified_file()?, options));
-        let opened = opened();
+        let open = |file: ModelFile| device::open(engine, |options| self.open_file(&file, options));
+        let opened = self.unverified_file().and_then(open);
         // Before anything runs; and first of all, if that is why it could not be opened.
         verification.map_or(Ok(()), |verification| verification.finish())?;
         Ok(opened?)

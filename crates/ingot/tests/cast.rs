@@ -139,7 +139,8 @@ fn it_has_a_command_line_of_its_own() {
     assert!(cast.run(&["--version"]).ok().starts_with("Reynard (ingot "));
 
     // What it was cast with, and what the user wants.
-    let tokens = |args: &[&str]| cast.run(&[args, &["--output", "json"]].concat()).json()["usage"].take();
+    let usage = |run: Run| run.json()["usage"].take();
+    let tokens = |args: &[&str]| usage(cast.run(&[args, &["--output", "json"]].concat()));
     let plain = ["-n", "0", "--raw", "Once"];
     assert_eq!(tokens(&["Once"])["completion_tokens"], 7);
     assert_eq!(tokens(&["Once", "-n", "3"])["completion_tokens"], 3);
@@ -157,12 +158,11 @@ fn it_has_a_command_line_of_its_own() {
 
     // Words that are commands, and prompts that begin with them.
     assert!(cast.run(&["about"]).ok().contains("Be brief."));
-    for prompt in
-        [&["--", "about"][..], &["about a fox"], &["-n", "7", "about"], &["-p", "about"], &["Once", "about"]]
-    {
+    assert_eq!(usage(cast.run(&["--output", "json", "--", "about"]))["completion_tokens"], 7);
+    for prompt in [&["about a fox"][..], &["-n", "7", "about"], &["-p", "about"], &["Once", "about"]] {
         assert_eq!(tokens(prompt)["completion_tokens"], 7, "{prompt:?}");
     }
-    cast.run(&["chat", "with", "me"]).fails(2, &["has its model in it"]);
+    cast.run(&["chat", "me"]).fails(2, &["has its model in it"]);
     cast.run(&["-m", "x.gguf", "Once"]).fails(2, &["has its model in it"]);
     cast.run(&[]).fails(2, &["no prompt", path, "chat"]);
     let mut chat = cast.command(&["chat"]);
@@ -300,8 +300,8 @@ fn what_cannot_be_cast_is_explained() {
     refused(&[model, "--temp", "hot"], 2, &["--temp"]);
     refused(&[model, "--temp=-1"], 2, &["temperature"]);
     refused(&[model, "--name", "a/b"], 2, &["program's name"]);
-    refused(&[model, "--system", "Be brief."], 2, &["chat template"]);
-    refused(&[model, "--quantize", "q4_0"], 1, &["quantized"]);
+    refused(&["models/gemma2-s-q8_0.gguf", "--system", "Be brief."], 2, &["chat template"]);
+    refused(&[model, "--quantize", "q4_0"], 1, &["is Q8_0 already", "ingot quantize"]);
     refused(&["malformed/alignment-0.gguf"], 1, &["alignment"]);
     ingot(&["cast", model]).fails(2, &["--output"]);
     ingot(&["cast", "--check"]).fails(2, &["the file to check"]);

@@ -75,7 +75,7 @@ pub(super) fn has_another(image: &[u8], at: usize) -> bool {
 /// The version of ingot that the program with this seal is.
 pub(super) fn program(seal: &[u8; LEN]) -> String {
     let text = seal[PROGRAM].split(|&b| b == 0).next().unwrap_or_default();
-    String::from_utf8_lossy(text).chars().filter(|c| !c.is_control()).collect()
+    String::from_utf8_lossy(text).replace(char::is_control, "\u{fffd}")
 }
 
 /// What is written into a program when it is cast.

@@ -85,7 +85,14 @@ pub(super) fn repack(
         merge(&mut model, adapter)?;
     }
     let (types, metadata) = match mix.or_else(|| model.own_mix()) {
-        Some(mix) => (mix.plan(&model, Choices::default())?, model.metadata(mix)),
+        Some(mix) => {
+            let types = mix.plan(&model, Choices::default()).map_err(|e| match e {
+                Error::Quantized { .. } => Failure::new(&e)
+                    .hint("`ingot quantize --allow-requantize` makes a file of it, which can be cast"),
+                e => e.into(),
+            })?;
+            (types, model.metadata(mix))
+        }
         None if adapters.is_empty() => {
             (model.weights().iter().map(Weight::dtype).collect(), model.own_metadata().to_vec())
         }

@@ -30,7 +30,7 @@ pub fn run(args: &CastArgs) -> Result {
         Some(path) => Runtime::open(path)?,
         None => Runtime::own()?,
     };
-    refuse_programs(output, &runtime)?;
+    refuse_programs(output, &runtime, args.model.as_deref())?;
     let interrupt = Interrupt::install()?;
     let source = source::open(args, output, &interrupt)?;
     if args.stored.defaults.contains_key("system") {
@@ -100,11 +100,11 @@ fn name(args: &CastArgs, output: &Path) -> Result<String> {
 }
 
 /// A program that is being read is not to be replaced, and neither is the one that runs.
-fn refuse_programs(output: &Path, runtime: &Runtime) -> Result {
+fn refuse_programs(output: &Path, runtime: &Runtime, model: Option<&Path>) -> Result {
     let same = |a: &Path| matches!((a.canonicalize(), output.canonicalize()), (Ok(a), Ok(b)) if a == b);
     let own = std::env::current_exe();
-    match same(&runtime.path) || own.is_ok_and(|own| same(&own)) {
-        true => Err(Failure::usage(format!("{} is the program that is read", output.display()))
+    match same(&runtime.path) || own.is_ok_and(|own| same(&own)) || model.is_some_and(same) {
+        true => Err(Failure::usage(format!("{} is what is read", output.display()))
             .hint("--output has to be another file")),
         false => Ok(()),
     }
