@@ -44,7 +44,7 @@ fn a_longer_string_table_ends_where_the_signature_begins() {
         let after = parse(&longer).unwrap();
         assert_eq!(after.strings, before.strings.start..ending.range().start);
         assert_eq!(after.signature, ending.range());
-        assert!(after.strings.end > data_end && after.strings.end % 16 == 0);
+        assert!(after.strings.end > data_end && after.strings.end.is_multiple_of(16));
         assert_eq!((after.machine, after.text), (before.machine, before.text));
         // And refuses more than what it ends with, or less.
         assert!(parse(&longer[..longer.len() - 1]).is_err());
