@@ -106,6 +106,19 @@ fn what_is_not_one_gguf_file_becomes_one() {
 }
 
 #[test]
+fn what_is_packed_is_what_convert_packs() {
+    let folder = "models/llama-s-safetensors";
+    let cast = cast("packed", &[folder, "--lora", "adapters/peft", "--quantize", "q4_0"]);
+    let [ours, theirs] = ["ours.gguf", "theirs.gguf"].map(|name| cast.folder.file(name));
+    cast.run(&["extract", "-o", &ours]).ok();
+    ingot(&["convert", folder, "--lora", "adapters/peft", "--type", "q4_0", "-o", &theirs]).ok();
+    assert!(fs::read(ours).unwrap() == fs::read(theirs).unwrap());
+    let model = &cast.run(&["about", "--json"]).json()["model"];
+    assert_eq!((&model["source"], &model["quantization"]), (&"llama-s-safetensors".into(), &"Q4_0".into()));
+    assert_eq!(model["changes"], serde_json::json!(["merged with peft", "packed as Q4_0"]));
+}
+
+#[test]
 fn it_has_a_command_line_of_its_own() {
     let description = ["--description", "Tells stories of foxes.", "--name", "Reynard"];
     let defaults = [

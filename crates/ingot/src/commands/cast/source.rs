@@ -51,10 +51,20 @@ pub fn open(args: &CastArgs, output: &Path, interrupt: &Interrupt) -> Result<Sou
         }
         _ => pack(&file, args, output, interrupt)?,
     };
-    let changes = args.lora.iter().map(|adapter| format!("merged with {adapter}"));
+    let changes = args.lora.iter().map(|adapter| format!("merged with {}", file_name(Path::new(adapter))));
     let changes = changes.chain(args.quantize.map(|mix| format!("packed as {}", mix.name()))).collect();
-    let about = describe(&bytes, place.name(), changes)?;
+    let name = match &place {
+        Place::Path(path) => file_name(path),
+        _ => place.name(),
+    };
+    let about = describe(&bytes, name, changes)?;
     Ok(Source { bytes, about })
+}
+
+/// What a file or folder is called: where it lies is nobody's business who gets the program.
+fn file_name(path: &Path) -> String {
+    let path = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
+    path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
 }
 
 /// The cast file that a path leads to, if it leads to a program.
