@@ -8,8 +8,8 @@
 //! index.end    (macOS)   padding and the signature
 //! ```
 //!
-//! The [seal](seal) is a place in the program's own constants. In a program without
-//! a model it is blank; [`write`](write()) fills it in the copy with where the
+//! The seal is a place in the program's own constants. In a program without
+//! a model it is blank; [`write()`] fills it in the copy with where the
 //! index is and what its checksum must be. So a program knows whether it was cast before it
 //! has read a byte of its file, and cannot mistake itself for one that was not when
 //! the end of the file is gone. It works the same wherever a format of executables has to have
