@@ -33,6 +33,12 @@ def ingot():
     return max(built, key=lambda path: path.stat().st_mtime)
 
 
+def was_cast():
+    """True if that program is one that `ingot cast` made: it has its model in it, and serves no other."""
+    about = subprocess.run([ingot(), "about"], stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    return about.returncode == 0
+
+
 class Server:
     """A running server. Leaving its `with` block stops it.
 

@@ -65,6 +65,11 @@ impl Model {
         self.metadata.iter().find(|(k, _)| *k == key)?.1.as_uint()
     }
 
+    /// The metadata of a file whose weights keep their types.
+    pub fn own_metadata(&self) -> &[(String, Value)] {
+        &self.metadata
+    }
+
     /// The metadata of a file of this mixture.
     pub fn metadata(&self, mix: Mix) -> Vec<(String, Value)> {
         let about = [("file_type", mix.file_type()), ("quantization_version", QUANTIZATION_VERSION)];

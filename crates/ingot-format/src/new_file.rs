@@ -2,7 +2,7 @@
 //! disk, so that an earlier file of that name is never lost to half a new one.
 
 use std::fs::{self, File};
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 /// A file that is being written under a temporary name beside its own.
@@ -32,6 +32,19 @@ impl NewFile {
         Ok(Self { out: BufWriter::with_capacity(1 << 20, file), path, temporary })
     }
 
+    /// Lets everybody run the file who may read it, as far as the system knows of that.
+    pub fn make_executable(&self) -> io::Result<()> {
+        #[cfg(unix)]
+        if self.temporary.is_some() {
+            use std::os::unix::fs::PermissionsExt;
+            let mut permissions = self.out.get_ref().metadata()?.permissions();
+            let readable = permissions.mode() & 0o444;
+            permissions.set_mode(permissions.mode() | readable >> 2);
+            self.out.get_ref().set_permissions(permissions)?;
+        }
+        Ok(())
+    }
+
     /// Puts the file in place.
     pub fn finish(mut self) -> io::Result<()> {
         self.out.flush()?;
@@ -49,6 +62,13 @@ impl Write for NewFile {
     }
     fn flush(&mut self) -> io::Result<()> {
         self.out.flush()
+    }
+}
+
+/// To go back to a place whose bytes depend on what comes later.
+impl Seek for NewFile {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.out.seek(to)
     }
 }
 
@@ -82,6 +102,31 @@ mod tests {
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "a temporary file is left");
         assert!(NewFile::create(dir.path()).is_err(), "a folder");
         assert!(NewFile::create(&dir.path().join("no/such/folder")).is_err());
+    }
+
+    #[test]
+    fn places_can_be_written_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        let mut file = NewFile::create(&path).unwrap();
+        file.write_all(b"0123456789").unwrap();
+        file.seek(SeekFrom::Start(3)).unwrap();
+        file.write_all(b"xyz").unwrap();
+        file.finish().unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "012xyz6789");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn who_may_read_may_run() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        let file = NewFile::create(&path).unwrap();
+        file.make_executable().unwrap();
+        file.finish().unwrap();
+        let mode = fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o111, (mode & 0o444) >> 2, "{mode:o}");
     }
 
     #[cfg(unix)]

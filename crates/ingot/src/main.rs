@@ -12,6 +12,7 @@ mod hub;
 mod interrupt;
 mod models;
 mod output;
+mod own;
 mod plot;
 mod spread;
 mod stats;
@@ -21,11 +22,16 @@ mod term;
 mod units;
 
 use clap::Parser;
+use cli::{Cli, Program};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let cli = cli::Cli::parse();
-    match commands::run(cli.command) {
+    let done = match own::find() {
+        Ok(Some(own)) => commands::run_program(Program::parse(own)),
+        Ok(None) => commands::run(Cli::parse().command),
+        Err(failure) => Err(failure),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(),
     }

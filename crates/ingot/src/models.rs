@@ -5,6 +5,7 @@ use crate::cli::{EngineArgs, Settings};
 use crate::device;
 use crate::failure::{ACCEPTED, Failure, Result};
 use crate::hub;
+use crate::own::{self, Own};
 use crate::term::Progress;
 use ingot::{EMBEDDED_NAME, Error, ExecutorKind, Model, ModelFile, Options};
 use ingot_hub::Reference;
@@ -16,6 +17,8 @@ use std::path::{Path, PathBuf};
 pub enum Place {
     /// In the program.
     Embedded,
+    /// In the file that was started, behind the program.
+    Own(&'static Own),
     /// In a file or folder that exists.
     Path(PathBuf),
     /// On the hub, and by now in the cache as well.
@@ -30,9 +33,10 @@ pub enum Place {
 impl Place {
     /// The model that `word` means: a path, a name looked up in folders called
     /// models, or after `hf:` a model of the hub, which is pulled unless it is in the
-    /// cache; the embedded model if there is no word.
+    /// cache; the model of the program
+    /// if there is no word.
     pub fn find(word: Option<&Path>) -> Result<Self> {
-        let Some(word) = word else { return Ok(Self::Embedded) };
+        let Some(word) = word else { return Ok(Self::default()) };
         if let Some(model) = word.to_str().and_then(Reference::with_prefix) {
             let model = model?;
             return Ok(Self::Hub { path: hub::find_or_pull(&model)?, model });
@@ -53,6 +57,7 @@ impl Place {
     pub fn name(&self) -> String {
         match self {
             Self::Embedded => EMBEDDED_NAME.into(),
+            Self::Own(own) => own.file().index().contents.name.clone(),
             Self::Path(path) => path.display().to_string(),
             Self::Hub { model, .. } => format!("hf:{model}"),
         }
@@ -60,14 +65,31 @@ impl Place {
 
     /// Opens it to run it, on the device of these arguments.
     pub fn open(&self, engine: &EngineArgs) -> Result<Model> {
-        let file = self.model_file(&engine.settings)?;
-        Ok(device::open(engine, |options| self.open_file(&file, options))?)
+        self.open_with(engine, |file| adapters::merged(file, &engine.settings))
     }
 
     /// The same without the adapters of these arguments: they are another model's.
     pub fn open_as_it_is(&self, engine: &EngineArgs) -> Result<Model> {
-        let file = self.stored()?;
-        Ok(device::open(engine, |options| self.open_file(&file, options))?)
+        self.open_with(engine, Ok)
+    }
+
+    fn open_with(
+        &self,
+        engine: &EngineArgs,
+        change: impl Fn(ModelFile) -> Result<ModelFile>,
+    ) -> Result<Model> {
+        let verification = match self {
+            Self::Own(own) => Some(own.verify()),
+            _ => None,
+        };
+        let open = || {
+            let file = change(self.unverified_file()?)?;
+            Ok(device::open(engine, |options| self.open_file(&file, options))?)
+        };
+        let opened = open();
+        // Before anything runs; and first of all, if that is why it could not be opened.
+        verification.map_or(Ok(()), |verification| verification.finish())?;
+        opened
     }
 
     /// Opens it to see whether it runs on a device.
@@ -87,6 +109,15 @@ impl Place {
 
     /// What is wrong with the file is told with its path.
     fn stored(&self) -> ingot::Result<ModelFile> {
+        if let Self::Own(own) = self {
+            let damaged =
+                |e: ingot_cast::file::Error| Error::BadModel { path: self.name().into(), source: e.into() };
+            own.verify().finish().map_err(damaged)?;
+        }
+        self.unverified_file()
+    }
+
+    fn unverified_file(&self) -> ingot::Result<ModelFile> {
         let bad = |e: ingot_format::Error| Error::BadModel { path: self.name().into(), source: e.into() };
         self.file().map_err(bad)
     }
@@ -94,6 +125,7 @@ impl Place {
     fn file(&self) -> ingot_format::Result<ModelFile> {
         match self {
             Self::Embedded => ingot_format::Gguf::from_bytes(ingot::embedded_bytes()).map(ModelFile::Gguf),
+            Self::Own(own) => ingot_format::Gguf::from_bytes(own.file().model()).map(ModelFile::Gguf),
             Self::Path(path) | Self::Hub { path, .. } => ModelFile::open(path),
         }
     }
@@ -102,6 +134,13 @@ impl Place {
         let progress = Progress::new("opening the model", 0);
         let name = PathBuf::from(self.name());
         Model::from_file_with(file, &name, options, &mut |done, all| progress.set_bytes(done, all))
+    }
+}
+
+/// The model of the program.
+impl Default for Place {
+    fn default() -> Self {
+        own::own().map_or(Self::Embedded, Self::Own)
     }
 }
 

@@ -54,6 +54,18 @@ pub fn percent(part: u64, whole: u64) -> String {
     format!("{:5.1} %", 100.0 * part as f64 / whole.max(1) as f64)
 }
 
+/// The day of a time in seconds since 1970: `2026-11-22`.
+pub fn date(seconds: u64) -> String {
+    // Days since 1 March of the year 0, in the calendar's cycles of 400 years.
+    let days = seconds / 86_400 + 719_468;
+    let (era, day) = (days / 146_097, days % 146_097);
+    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let (day, month) = (day - (153 * month + 2) / 5 + 1, if month < 10 { month + 3 } else { month - 9 });
+    format!("{:04}-{month:02}-{day:02}", era * 400 + year + u64::from(month <= 2))
+}
+
 /// `1 token`, `2 tokens`.
 pub fn plural(n: usize, what: &str) -> String {
     format!("{n} {what}{}", if n == 1 { "" } else { "s" })
@@ -83,6 +95,14 @@ mod tests {
         assert_eq!(shown.map(bytes), expected);
         assert_eq!(bytes(u64::MAX), "18.4 EB");
         assert_eq!(count(7_440_000), "7.44 M");
+    }
+
+    #[test]
+    fn dates() {
+        // As `date -u -d @SECONDS +%F` has them.
+        let known = [(0, "1970-01-01"), (951_782_400, "2000-02-29"), (1_795_305_600, "2026-11-22")];
+        known.into_iter().for_each(|(seconds, day)| assert_eq!(date(seconds), day));
+        assert_eq!((date(951_868_799), date(4_107_542_400)), ("2000-02-29".into(), "2100-03-01".into()));
     }
 
     #[test]

@@ -1,9 +1,11 @@
 //! The command line: what can be typed, in one place for parsing, `--help`,
 //! completions and man pages.
 
+mod cast;
 mod hub;
 mod judge;
 mod model;
+mod program;
 mod quantize;
 mod run;
 mod sampling;
@@ -11,9 +13,11 @@ mod serve;
 mod study;
 mod tools;
 
+pub use cast::{CastArgs, as_typed, check_defaults};
 pub use hub::{ListArgs, PullArgs, RmArgs};
 pub use judge::{PerplexityArgs, TuneArgs, ValidateArgs};
 pub use model::{EngineArgs, ModelArgument, ModelOption, Settings};
+pub use program::{AboutArgs, Action, ExtractArgs, Program};
 pub use quantize::{ConvertArgs, Making, QuantizeArgs};
 pub use run::{ChatArgs, Output, RunArgs};
 pub use sampling::SamplingArgs;
@@ -79,6 +83,8 @@ pub enum Command {
     Quantize(QuantizeArgs),
     /// Make a GGUF file of a Hugging Face folder
     Convert(ConvertArgs),
+    /// Make one executable file that is a model and the program that runs it
+    Cast(Box<CastArgs>),
     /// Measure how fast a model is read and written
     Bench(Box<BenchArgs>),
     /// Show where the time of a step goes: op by op, layer by layer

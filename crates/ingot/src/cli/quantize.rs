@@ -91,7 +91,7 @@ pub struct Making {
     pub json: bool,
 }
 
-fn mix(name: &str) -> Result<Mix, String> {
+pub(super) fn mix(name: &str) -> Result<Mix, String> {
     Mix::named(name).ok_or_else(|| {
         let names: Vec<&str> = Mix::ALL.iter().map(|mix| mix.name()).collect();
         format!("expected one of {}", names.join(" "))

@@ -1,10 +1,13 @@
 //! One file per command.
 
+mod about;
 mod bench;
+mod cast;
 mod chat;
 mod compare;
 mod diff;
 mod doctor;
+mod extract;
 mod inspect;
 mod list;
 mod logits;
@@ -20,7 +23,7 @@ mod tokenize;
 mod tune;
 mod validate;
 
-use crate::cli::Command;
+use crate::cli::{Action, Command, Program};
 use crate::failure::{Failure, Result};
 use std::io::{self, IsTerminal, Read};
 
@@ -38,6 +41,7 @@ pub fn run(command: Command) -> Result {
         Command::Logits(args) => logits::run(&args),
         Command::Quantize(args) => quantize::quantize(&args),
         Command::Convert(args) => quantize::convert(&args),
+        Command::Cast(args) => cast::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Perplexity(args) => perplexity::run(&args),
         Command::Validate(args) => validate::run(&args),
@@ -47,6 +51,18 @@ pub fn run(command: Command) -> Result {
         Command::Doctor(args) => doctor::run(&args),
         Command::Completions(args) => shell::completions(&args),
         Command::Man(args) => shell::man(&args),
+    }
+}
+
+/// Does what the command line of a program that was cast says.
+pub fn run_program(program: Program) -> Result {
+    match program.action {
+        None => run::run(*program.run),
+        Some(Action::Chat(args)) => chat::run(*args),
+        Some(Action::Serve(args)) => serve::run(*args),
+        Some(Action::Bench(args)) => bench::run(&args),
+        Some(Action::About(args)) => about::run(&args),
+        Some(Action::Extract(args)) => extract::run(&args),
     }
 }
 

@@ -54,7 +54,9 @@ fn make(
 
     let begun = Instant::now();
     let (written, time) = match &making.output {
-        Some(output) if !making.dry_run => (write(&job, output)?, Some(begun.elapsed())),
+        Some(output) if !making.dry_run => {
+            (write(&job, output, &Interrupt::install()?)?, Some(begun.elapsed()))
+        }
         _ => (planned(&weights), None),
     };
     let made = Made { mix, written, time, output: making.output.as_deref().filter(|_| !making.dry_run) };
@@ -64,8 +66,36 @@ fn make(
     Ok(made.print(&mut anstream::stdout().lock(), making.tensors)?)
 }
 
+/// Packs a model into a file of its own: in this mixture, or with the weights' own types, whatever
+/// they are.
+pub(super) fn repack(
+    file: &ModelFile,
+    mix: Option<Mix>,
+    lora: &[String],
+    output: &Path,
+    interrupt: &Interrupt,
+) -> Result {
+    let mut model = Model::open(file)?;
+    adapters::each(lora, |adapter, factor| model.merge(adapter, factor))?;
+    let (types, metadata) = match mix.or_else(|| model.own_mix()) {
+        Some(mix) => {
+            let types = mix.plan(&model, Choices::default()).map_err(|e| match e {
+                Error::Quantized { .. } => Failure::new(&e)
+                    .hint("`ingot quantize --allow-requantize` makes a file of it, which can be cast"),
+                e => e.into(),
+            })?;
+            (types, model.metadata(mix))
+        }
+        None => (model.weights().iter().map(Weight::dtype).collect(), model.own_metadata().to_vec()),
+    };
+    let weights: Vec<(Weight, DType)> = model.weights().iter().cloned().zip(types).collect();
+    let threads = adapters::available_threads();
+    let job = Job { metadata: &metadata, weights: &weights, importance: None, threads };
+    write(&job, output, interrupt).map(|_| ())
+}
+
 /// A file that is being read is not to be replaced by what is made of it.
-fn refuse_inputs(output: &Path, place: &Place, file: &ModelFile) -> Result {
+pub(super) fn refuse_inputs(output: &Path, place: &Place, file: &ModelFile) -> Result {
     if output.is_dir() {
         return Err(Failure::usage(format!("{} is a folder", output.display()))
             .hint("--output names the file to make, for example model.gguf"));
@@ -73,7 +103,7 @@ fn refuse_inputs(output: &Path, place: &Place, file: &ModelFile) -> Result {
     let inputs: Vec<PathBuf> = match (file, place) {
         (ModelFile::HuggingFace(folder), _) => folder.files().to_vec(),
         (ModelFile::Gguf(_), Place::Path(path) | Place::Hub { path, .. }) => parts(path),
-        (ModelFile::Gguf(_), Place::Embedded) => Vec::new(),
+        (ModelFile::Gguf(_), Place::Embedded | Place::Own(_)) => Vec::new(),
     };
     let same = |input: &PathBuf| match (input.canonicalize(), output.canonicalize()) {
         (Ok(input), Ok(output)) => input == output,
@@ -102,8 +132,7 @@ fn parts(path: &Path) -> Vec<PathBuf> {
 }
 
 /// Writes the file, which can be interrupted.
-fn write(job: &Job, output: &Path) -> Result<Vec<Written>> {
-    let interrupt = Interrupt::install()?;
+fn write(job: &Job, output: &Path, interrupt: &Interrupt) -> Result<Vec<Written>> {
     let catching = interrupt.catch();
     let progress = Progress::new("packing", 0);
     let written = ingot_convert::write(job, output, &mut |step| {

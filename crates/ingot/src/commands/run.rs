@@ -71,7 +71,8 @@ pub fn run(mut args: RunArgs) -> Result {
 /// A first word that is a model file or begins with `hf:` is meant as the model:
 /// other programs take it there.
 fn adopt_model_word(args: &mut RunArgs) {
-    if args.model.model.is_none()
+    if crate::own::own().is_none()
+        && args.model.model.is_none()
         && let Some(word) = args.words.first().map(PathBuf::from)
         && (is_model_file(&word) && word.exists() || word.to_str().is_some_and(|w| w.starts_with("hf:")))
     {
@@ -87,8 +88,11 @@ fn prompt(args: &RunArgs) -> Result<Option<String>> {
     let piped = piped_input()?.filter(|text| !text.is_empty());
     match (typed, piped) {
         (Some(typed), Some(piped)) => Ok(Some(format!("{typed}\n{piped}"))),
-        (None, None) if args.load.is_none() => Err(Failure::usage("there is no prompt")
-            .hint("`ingot run \"Once upon a time\"` continues a text, `ingot chat` talks")),
+        (None, None) if args.load.is_none() => {
+            let [run, chat] = ["run", "chat"].map(crate::own::typed);
+            Err(Failure::usage("there is no prompt")
+                .hint(format!("`{run} \"Once upon a time\"` continues a text, `{chat}` talks")))
+        }
         (typed, piped) => Ok(typed.or(piped)),
     }
 }
@@ -100,7 +104,8 @@ fn encode(args: &RunArgs, model: &Model, prompt: Option<&str>) -> Result<Vec<u32
     let Some(prompt) = prompt else { return Ok(Vec::new()) };
     let plain = args.raw || args.load.is_some();
     if plain || tokenizer.chat_template().is_none() {
-        if args.system.is_some() {
+        // With --raw or --load it can only be what a program was cast with.
+        if args.system.is_some() && !plain {
             return Err(Failure::usage("--system needs a model with a chat template, which this one lacks")
                 .hint("put the instructions into the prompt"));
         }

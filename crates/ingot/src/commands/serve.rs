@@ -112,6 +112,7 @@ fn config(args: &ServeArgs, place: &Place) -> Result<Config> {
 fn name(place: &Place) -> String {
     let name = match place {
         Place::Embedded => return place.name().replace(" (embedded)", ""),
+        Place::Own(_) => return place.name(),
         Place::Path(path) => path.canonicalize().unwrap_or_else(|_| path.clone()),
         // Its files are links to others, which are called by their checksums.
         Place::Hub { path, .. } if path.is_file() => path.clone(),
