@@ -18,6 +18,7 @@ mod executor;
 mod gpu;
 pub mod launch;
 pub mod launches;
+pub mod listed;
 pub mod lower;
 #[cfg(target_os = "macos")]
 pub mod metal;
@@ -31,5 +32,5 @@ pub mod variants;
 
 pub use executor::GpuExecutor;
 pub use gpu::{Counts, Described, Gpu, Submission};
-pub use open::{DeviceKind, Found, GpuOptions, devices, open, probe};
+pub use open::{DeviceKind, Found, GpuOptions, devices, open, open_listed, probe};
 pub use tuning::{Choice, Tuning, TuningKey};

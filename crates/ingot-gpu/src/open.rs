@@ -3,6 +3,7 @@
 #[cfg(not(target_os = "macos"))]
 use crate::cuda::{self, CudaDevice};
 use crate::device::{Device, DeviceError, Info};
+use crate::listed::Lists;
 #[cfg(target_os = "macos")]
 use crate::metal::Metal;
 use crate::sim::SimDevice;
@@ -113,12 +114,35 @@ pub fn open(
     options: &GpuOptions,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Box<dyn Gpu>, DeviceError> {
+    open_with(kind, plan, &weights, options, None, progress)
+}
+
+/// Like [`open`] with the usual options, for launches that were made before: steps that
+/// `lists` has nothing for are refused.
+pub fn open_listed(
+    kind: DeviceKind,
+    plan: Arc<Plan>,
+    weights: Vec<Tensor>,
+    lists: &'static Lists,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<Box<dyn Gpu>, DeviceError> {
+    open_with(kind, plan, &weights, &GpuOptions::default(), Some(lists), progress)
+}
+
+fn open_with(
+    kind: DeviceKind,
+    plan: Arc<Plan>,
+    weights: &[Tensor],
+    options: &GpuOptions,
+    lists: Option<&'static Lists>,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<Box<dyn Gpu>, DeviceError> {
     match kind {
-        DeviceKind::Sim => on(SimDevice::new()?, plan, &weights, options, progress),
+        DeviceKind::Sim => on(SimDevice::new()?, plan, weights, options, lists, progress),
         #[cfg(target_os = "macos")]
-        DeviceKind::Metal => on(Metal::open()?, plan, &weights, options, progress),
+        DeviceKind::Metal => on(Metal::open()?, plan, weights, options, lists, progress),
         #[cfg(not(target_os = "macos"))]
-        DeviceKind::Cuda(n) => on(CudaDevice::open(n)?, plan, &weights, options, progress),
+        DeviceKind::Cuda(n) => on(CudaDevice::open(n)?, plan, weights, options, lists, progress),
         other => Err(absent(other)),
     }
 }
@@ -128,6 +152,7 @@ fn on<D: Device + 'static>(
     plan: Arc<Plan>,
     weights: &[Tensor],
     options: &GpuOptions,
+    lists: Option<&'static Lists>,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Box<dyn Gpu>, DeviceError> {
     // The simulator's time is nobody's, so that nothing is stored for it.
@@ -136,6 +161,9 @@ fn on<D: Device + 'static>(
     match GpuExecutor::new(device, plan, weights, options, progress) {
         Ok(mut executor) => {
             executor.tune(&tuning);
+            if let Some(lists) = lists {
+                executor.use_lists(lists);
+            }
             Ok(Box::new(executor))
         }
         Err(ExecError::OutOfMemory(what)) => Err(DeviceError::OutOfMemory(what)),

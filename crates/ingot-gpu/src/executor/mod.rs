@@ -19,6 +19,7 @@ use crate::device::{Device, Info};
 use crate::gpu::{Counts, Described, Gpu, Submission};
 use crate::launch::{Access, What};
 use crate::launches::{Shape, Target};
+use crate::listed::Lists;
 use crate::lower::{self, LowerError, Path};
 use crate::open::GpuOptions;
 use crate::step_buffer::Capacity;
@@ -27,7 +28,7 @@ use ingot_format::{DType, Tensor};
 use ingot_plan::{Buf, ExecError, Executor, Op, Place, Plan, StateDecl, Step, Window};
 use memory::Memory;
 use pieces::{Piece, pieces};
-use recording::{Key, Recorder};
+use recording::{Key, Recorder, Source};
 use states::States;
 use std::sync::Arc;
 use weights::Weights;
@@ -37,6 +38,8 @@ pub struct GpuExecutor<D: Device> {
     device: D,
     plan: Arc<Plan>,
     target: Target,
+    /// Launches that were made before, instead of those for the target.
+    lists: Option<&'static Lists>,
     memory: Memory<D>,
     recorder: Recorder<D>,
     submission: Submission,
@@ -95,15 +98,27 @@ impl<D: Device> GpuExecutor<D> {
             sampling: None,
         };
         let (recorder, submission, counts) = Default::default();
-        Ok(Self { device, plan, target, memory, recorder, submission, counts, bytes: Vec::new() })
+        let (lists, bytes) = (None, Vec::new());
+        Ok(Self { device, plan, target, lists, memory, recorder, submission, counts, bytes })
+    }
+
+    /// Launches are from now on those that were made before with the same options.
+    pub(crate) fn use_lists(&mut self, lists: &'static Lists) {
+        self.lists = Some(lists);
+        self.recorder.clear();
+    }
+
+    fn source(&self) -> Source {
+        self.lists.map_or(Source::Lowered(self.target), Source::Listed)
     }
 
     /// Runs one piece; logits of its outputs: `[O, vocab]`.
     fn piece(&mut self, piece: &Piece, logits: &mut [f32]) -> Result<(), ExecError> {
         let shape = self.shape(&piece.step);
         self.write_step(&piece.step)?;
+        let source = self.source();
         let key = Key { shape, path: piece.path, submission: self.submission, window: 0 };
-        let ready = self.recorder.get(&self.device, &self.plan, &self.target, &mut self.memory, key)?;
+        let ready = self.recorder.get(&self.device, &self.plan, &source, &mut self.memory, key)?;
         for part in &ready.parts {
             let fence = self.device.submit(&part.recording)?;
             self.device.wait(fence)?;

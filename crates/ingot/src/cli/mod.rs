@@ -1,6 +1,7 @@
 //! The command line: what can be typed, in one place for parsing, `--help`,
 //! completions and man pages.
 
+mod cast;
 mod hub;
 mod judge;
 mod model;
@@ -11,6 +12,7 @@ mod serve;
 mod study;
 mod tools;
 
+pub use cast::CastArgs;
 pub use hub::{ListArgs, PullArgs, RmArgs};
 pub use judge::{PerplexityArgs, TuneArgs, ValidateArgs};
 pub use model::{EngineArgs, ModelArgument, ModelOption, Settings};
@@ -79,6 +81,8 @@ pub enum Command {
     Quantize(QuantizeArgs),
     /// Make a GGUF file of a Hugging Face folder
     Convert(ConvertArgs),
+    /// Make a program of a model
+    Cast(CastArgs),
     /// Measure how fast a model is read and written
     Bench(Box<BenchArgs>),
     /// Show where the time of a step goes: op by op, layer by layer

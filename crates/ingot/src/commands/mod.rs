@@ -1,6 +1,7 @@
 //! One file per command.
 
 mod bench;
+mod cast;
 mod chat;
 mod compare;
 mod diff;
@@ -38,6 +39,7 @@ pub fn run(command: Command) -> Result {
         Command::Logits(args) => logits::run(&args),
         Command::Quantize(args) => quantize::quantize(&args),
         Command::Convert(args) => quantize::convert(&args),
+        Command::Cast(args) => cast::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Perplexity(args) => perplexity::run(&args),
         Command::Validate(args) => validate::run(&args),

@@ -1,0 +1,1 @@
+//! The kernels that a model needs, for people who launch them themselves.

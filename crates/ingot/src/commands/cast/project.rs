@@ -1,0 +1,62 @@
+//! `ingot cast --project`: a Cargo project that is one model.
+
+use crate::cli::CastArgs;
+use crate::failure::{Failure, Result};
+use crate::interrupt::Interrupt;
+use crate::models::Place;
+use crate::term::{Progress, printable};
+use crate::units;
+use ingot_cast::project::{self, Choices, Error, Made};
+use serde_json::json;
+use std::io::{self, Write};
+use std::path::Path;
+
+pub fn run(args: &CastArgs, folder: &Path) -> Result {
+    let place = Place::find(Some(&args.model))?;
+    let file = place.read()?;
+    let interrupt = Interrupt::install()?;
+    let catching = interrupt.catch();
+    let progress = Progress::new("casting", 0);
+    let name = place.name();
+    let choices = Choices { name: &name, context: args.ctx.map(|n| n.get()), force: args.force };
+    let made = project::make(&file, folder, choices, &mut |done, total| {
+        progress.set_bytes(done, total);
+        !catching.pressed()
+    })?;
+    drop(progress);
+    if args.json {
+        return Ok(writeln!(io::stdout(), "{:#}", json(folder, &made))?);
+    }
+    let shown = folder.display().to_string();
+    let (shown, size) = (printable(&shown), units::bytes(made.weights.bytes));
+    let mut out = anstream::stdout().lock();
+    writeln!(out, "{shown}: package {}, {} lines, {size} of weights", made.package, made.lines)?;
+    Ok(writeln!(out, "cd {shown} && cargo run --release -- \"Once upon a time\"")?)
+}
+
+fn json(folder: &Path, made: &Made) -> serde_json::Value {
+    json!({
+        "folder": folder,
+        "package": made.package,
+        "lines": made.lines,
+        "weights": { "bytes": made.weights.bytes, "crc32": format!("{:08x}", made.weights.crc32) },
+        "vendored_files": made.vendored,
+    })
+}
+
+impl From<Error> for Failure {
+    fn from(e: Error) -> Self {
+        let failure = Self::new(&e);
+        match e {
+            Error::Stopped => Self::Interrupted,
+            Error::Engine(e) => e.into(),
+            Error::NotGguf => failure.hint("`ingot convert MODEL -o model.gguf` makes one"),
+            Error::Exists { ours: true, .. } => failure.hint("--force replaces it"),
+            Error::Exists { ours: false, .. } => {
+                failure.hint("name a folder that is not there yet, or empty")
+            }
+            Error::Model(_) => failure.hint("`ingot inspect MODEL` shows what can be read of it"),
+            _ => failure,
+        }
+    }
+}
