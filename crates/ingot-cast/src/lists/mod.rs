@@ -19,6 +19,12 @@ const LEAST_CONTEXT: usize = 256;
 /// The longest context that launches are listed for, of models that have no limit.
 const LONGEST_CONTEXT: usize = 1 << 20;
 
+/// Cores of the GPUs that launches are made for; on others results are the same. An H100's, and
+/// about those of the larger of Apple's.
+pub const CUDA_CORES: usize = 132;
+/// See [`CUDA_CORES`].
+pub const METAL_CORES: usize = 20;
+
 /// Launches, and what each is about.
 #[derive(Clone, Debug)]
 pub struct Made {

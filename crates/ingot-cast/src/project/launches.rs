@@ -17,7 +17,8 @@ pub fn text(plan: &Plan, made: &Made, devices: &str) -> String {
     let (decode_names, prompt_names) = (names("DECODE", decode), names("PROMPT", prompt));
     let _ = write!(
         out,
-        "/// All launches.\npub static LISTS: Lists = Lists {{ decode: &[{}], prompt: &[{}] }};\n\n",
+        "/// All launches.\n#[rustfmt::skip]\npub static LISTS: Lists = Lists {{\n    decode: &[{}],\n    \
+         prompt: &[{}],\n}};\n\n",
         decode_names.join(", "),
         prompt_names.join(", ")
     );

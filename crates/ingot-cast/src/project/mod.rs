@@ -5,8 +5,6 @@
 //! exact ones; only a plan that differs in nothing else is taken. GPUs differ in which they
 //! want, so that there are two lists of launches.
 
-mod error;
-mod folder;
 mod launches;
 mod model;
 pub mod names;
@@ -16,11 +14,11 @@ mod template;
 mod vendor;
 mod weights;
 
-pub use error::Error;
 pub use weights::Written;
 
-use crate::lists;
-use folder::NewFolder;
+use crate::folder::{Mark, NewFolder};
+use crate::lists::{CUDA_CORES, METAL_CORES};
+use crate::{Error, lists};
 use ingot_format::{Gguf, ModelFile};
 use ingot_models::{Info, Model};
 use ingot_plan::{Plan, Precision};
@@ -29,6 +27,9 @@ use record::{PROMPT, Recorded};
 use std::collections::BTreeSet;
 use std::path::Path;
 use template::fill;
+
+/// What a project's manifest has.
+const MARK: Mark = Mark { file: "Cargo.toml", text: "[package.metadata.ingot-cast]" };
 
 /// What is wanted.
 #[derive(Clone, Copy, Debug)]
@@ -77,7 +78,7 @@ pub fn make(
     progress: &mut dyn FnMut(u64, u64) -> bool,
 ) -> Result<Made, Error> {
     let ModelFile::Gguf(gguf) = file else { return Err(Error::NotGguf) };
-    let new = NewFolder::create(folder, choices.force)?;
+    let new = NewFolder::create(folder, MARK, choices.force)?;
     let package = names::package(&folder.file_name().unwrap_or_default().to_string_lossy());
     let (model, texts) = load(file, choices.context)?;
     let facts = facts(gguf, &model, choices)?;
@@ -96,15 +97,10 @@ pub fn make(
     if !progress(weights.bytes, weights.bytes) {
         return Err(Error::Stopped);
     }
-    new.finish(choices.force)?;
+    new.finish()?;
     let lines = own.iter().filter(|(name, _)| name.ends_with(".rs")).map(|(_, text)| text.lines().count());
     Ok(Made { package, weights, lines: lines.sum(), vendored: vendored.len() })
 }
-
-/// Cores of the GPUs that launches are made for; on others they are only slower. An H100's, and
-/// those of the larger of Apple's.
-const CUDA_CORES: usize = 132;
-const METAL_CORES: usize = 20;
 
 /// What is written of a plan.
 struct Texts {
@@ -180,13 +176,14 @@ fn sources(
         ("prompt_tokens", &prompt_tokens),
         ("cuda_cores", &CUDA_CORES.to_string()),
         ("metal_cores", &METAL_CORES.to_string()),
-        ("greedy_tokens", &format!("    {greedy_tokens},")),
+        ("greedy_tokens", &greedy_tokens),
     ];
     let filled = |name: &str, template| (name.to_string(), fill(template, &values));
     vec![
         filled("Cargo.toml", include_str!("../../templates/Cargo.toml")),
         filled("README.md", include_str!("../../templates/README.md")),
         (".gitignore".into(), "/target\n".into()),
+        ("rustfmt.toml".into(), include_str!("../../../../rustfmt.toml").into()),
         filled("src/lib.rs", include_str!("../../templates/src/lib.rs")),
         filled("src/main.rs", include_str!("../../templates/src/main.rs")),
         filled("tests/recorded.rs", include_str!("../../templates/tests/recorded.rs")),

@@ -35,13 +35,7 @@ pub const MODEL: Description = Description {{
 
 /// How tokens are chosen unless the arguments say otherwise.
 pub fn sampling() -> SamplerOptions {{
-    SamplerOptions {{
-        temperature: 0.7,
-        top_k: 40,
-        top_p: 0.95,
-        min_p: 0.05,
-        ..SamplerOptions::default()
-    }}
+    SamplerOptions {{ temperature: 0.7, top_k: 40, top_p: 0.95, min_p: 0.05, ..SamplerOptions::default() }}
 }}
 ",
         name = literal(&facts.name),

@@ -1,7 +1,7 @@
 //! The text of `src/plan.rs`: one step of a model as data.
 
 use super::names::{literal, plain};
-use ingot_plan::ops::{Op, Rotary, Stack};
+use ingot_plan::ops::{Activation, Op, Part, Rotary, Stack};
 use ingot_plan::{Buf, Plan, Rows, StateDecl, StateId, WeightId};
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -12,15 +12,13 @@ pub fn text(plan: &Plan) -> String {
     let mut writer = Writer { plan, rotaries: rotaries(plan), used: BTreeSet::new() };
     let layers = writer.layers();
     let mut out = String::from(HEAD);
-    let used: Vec<_> = writer.used.iter().copied().collect();
     let arc = if writer.rotaries.is_empty() { "" } else { "use std::sync::Arc;\n" };
     let _ = write!(
         out,
-        "use ingot_runtime::ops::{{{}}};\n\
-         use ingot_runtime::{{Buf, DType, Op, Plan, Precision, Rows, StateDecl, StateId, WeightId}};\n\
-         use ingot_runtime::{{buffer, weight}};\n{arc}\
+        "{}use ingot_runtime::{{Buf, DType, Op, Plan, Precision, Rows, StateDecl, StateId, WeightId}};\n\
+         use ingot_runtime::{{buffer, weight}};\n{arc}\n\
          use Rows::{{Outputs as O, Tokens as T}};\n\n",
-        used.join(", ")
+        import("ingot_runtime::ops", &writer.used)
     );
     out += &writer.buffers();
     out += &writer.weights();
@@ -30,7 +28,11 @@ pub fn text(plan: &Plan) -> String {
     for layer in &layers {
         out += &writer.layer_function(layer);
     }
-    out + NUMBERS
+    out += NUMBERS;
+    if layers.iter().any(|layer| layer.lines.iter().any(|line| line.contains("part("))) {
+        out += PART;
+    }
+    out
 }
 
 const HEAD: &str = "\
@@ -59,6 +61,32 @@ const fn w(position: u32) -> WeightId {
 #[allow(dead_code)] // a model may keep nothing
 const fn s(position: u32) -> StateId {
     StateId::new(position)
+}
+";
+
+/// `use PATH::{NAMES};`, in lines as rustfmt breaks them.
+fn import(path: &str, names: &BTreeSet<&str>) -> String {
+    const WIDTH: usize = 110;
+    let all: Vec<&str> = names.iter().copied().collect();
+    let line = format!("use {path}::{{{}}};\n", all.join(", "));
+    if line.len() <= WIDTH + 1 {
+        return line;
+    }
+    let mut lines = vec![String::from("   ")];
+    for name in all {
+        let last = lines.last_mut().expect("there is one");
+        match last.len() + 2 + name.len() <= WIDTH {
+            true => _ = write!(last, " {name},"),
+            false => lines.push(format!("    {name},")),
+        }
+    }
+    format!("use {path}::{{\n{}\n}};\n", lines.join("\n"))
+}
+
+const PART: &str = "
+/// A product without bias and activation.
+const fn part(weight: WeightId, out: Buf) -> Part {
+    Part { weight, bias: None, activation: Activation::Identity, out }
 }
 ";
 
@@ -204,7 +232,11 @@ impl Writer<'_> {
         let mut layers: Vec<(Option<usize>, Layer)> = Vec::new();
         for op in self.plan.ops() {
             let numbers = op.uses().weights.into_iter().map(|id| number(&self.plan.weight(id).name));
-            let layer = numbers.max().or(layers.last().map(|(layer, _)| *layer)).flatten();
+            let is_end = op.uses().writes.iter().any(|buf| self.plan.buffer(*buf).rows == Rows::Outputs);
+            let layer = match is_end {
+                true => None,
+                false => numbers.max().or(layers.last().map(|(layer, _)| *layer)).flatten(),
+            };
             if layers.last().is_none_or(|(last, _)| *last != layer) {
                 let (function, what) = match layer {
                     Some(n) => (format!("layer_{n}"), format!("Layer {n}.")),
@@ -295,7 +327,10 @@ impl Writer<'_> {
             ),
             Op::Linear(o) => {
                 self.used.extend(["Activation", "Part"]);
-                let part = |p: &ingot_plan::ops::Part| {
+                let part = |p: &Part| {
+                    if *p == (Part { bias: None, activation: Activation::Identity, ..p.clone() }) {
+                        return format!("part({}, {})", w(p.weight), b(p.out));
+                    }
                     let bias = p.bias.map_or("None".into(), |id| format!("Some({})", w(id)));
                     format!(
                         "Part {{ weight: {}, bias: {bias}, activation: Activation::{:?}, out: {} }}",

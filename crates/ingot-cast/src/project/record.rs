@@ -1,6 +1,6 @@
 //! What the model writes now, for the project's own test.
 
-use super::Error;
+use crate::Error;
 use ingot_engine::{Model, Options, Request, Sampler, SamplerOptions};
 use ingot_format::ModelFile;
 use ingot_tokenizer::EncodeOptions;

@@ -1,7 +1,7 @@
 //! The file with a project's weights: those of the plan, under the names and with the shapes
 //! that the plan gives them, and the source's vocabulary.
 
-use super::Error;
+use crate::Error;
 use ingot_format::{Gguf, GgufWriter, NewFile, Tensor};
 use std::io::{self, Write};
 use std::path::Path;

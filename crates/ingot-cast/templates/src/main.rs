@@ -3,7 +3,8 @@
 use ingot_runtime::{Arguments, Sampler, TextOut, encode, program};
 use std::error::Error;
 use std::process::ExitCode;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
 use {{library}}::model;
 
 fn main() -> ExitCode {
@@ -32,10 +33,14 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     out.write("\n")?;
     let tokens = text.generated();
     if arguments.stats {
-        let rate = |tokens: usize, time: std::time::Duration| tokens as f64 / time.as_secs_f64();
         eprintln!("opened in {opened:.2?}, weights checked");
-        eprintln!("read {} tokens in {read:.2?}: {:.1} a second", prompt.len(), rate(prompt.len(), read));
-        eprintln!("wrote {tokens} tokens: {:.1} a second", rate(tokens, start.elapsed()));
+        eprintln!("read {}", rate(prompt.len(), read));
+        eprintln!("wrote {}", rate(tokens, start.elapsed()));
     }
     Ok(())
+}
+
+fn rate(tokens: usize, time: Duration) -> String {
+    let rate = tokens as f64 / time.as_secs_f64();
+    format!("{tokens} tokens in {time:.2?}: {rate:.1} a second")
 }

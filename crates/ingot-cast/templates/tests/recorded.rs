@@ -5,14 +5,18 @@
 
 use ingot_runtime::{ExecutorKind, Model, Options, Request, Sampler, SamplerOptions};
 use std::path::{Path, PathBuf};
+
 use {{library}}::model::MODEL;
 
 /// `{{prompt}}`
-const PROMPT: &[u32] = &[{{prompt_tokens}}];
+#[rustfmt::skip]
+const PROMPT: &[u32] = &[
+    {{prompt_tokens}},
+];
 
 #[rustfmt::skip]
 const GREEDY: &[u32] = &[
-{{greedy_tokens}}
+    {{greedy_tokens}},
 ];
 
 fn weights() -> PathBuf {

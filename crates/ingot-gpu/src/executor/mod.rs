@@ -33,6 +33,8 @@ use states::States;
 use std::sync::Arc;
 use weights::Weights;
 
+pub use weights::matrices;
+
 /// An executor on a device.
 pub struct GpuExecutor<D: Device> {
     device: D,

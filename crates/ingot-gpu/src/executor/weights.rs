@@ -131,8 +131,8 @@ impl<D: Device> Weights<D> {
 }
 
 /// Indices of the weights that are read as they are stored: tables and matrices.
-/// All others are vectors.
-fn matrices(plan: &Plan) -> BTreeSet<usize> {
+/// All others are vectors, and kept in f32.
+pub fn matrices(plan: &Plan) -> BTreeSet<usize> {
     let of = |op: &Op| -> Vec<WeightId> {
         match op {
             Op::Embed(op) => vec![op.table],

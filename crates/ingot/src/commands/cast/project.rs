@@ -1,12 +1,12 @@
 //! `ingot cast --project`: a Cargo project that is one model.
 
 use crate::cli::CastArgs;
-use crate::failure::{Failure, Result};
+use crate::failure::Result;
 use crate::interrupt::Interrupt;
 use crate::models::Place;
 use crate::term::{Progress, printable};
 use crate::units;
-use ingot_cast::project::{self, Choices, Error, Made};
+use ingot_cast::project::{self, Choices, Made};
 use serde_json::json;
 use std::io::{self, Write};
 use std::path::Path;
@@ -42,21 +42,4 @@ fn json(folder: &Path, made: &Made) -> serde_json::Value {
         "weights": { "bytes": made.weights.bytes, "crc32": format!("{:08x}", made.weights.crc32) },
         "vendored_files": made.vendored,
     })
-}
-
-impl From<Error> for Failure {
-    fn from(e: Error) -> Self {
-        let failure = Self::new(&e);
-        match e {
-            Error::Stopped => Self::Interrupted,
-            Error::Engine(e) => e.into(),
-            Error::NotGguf => failure.hint("`ingot convert MODEL -o model.gguf` makes one"),
-            Error::Exists { ours: true, .. } => failure.hint("--force replaces it"),
-            Error::Exists { ours: false, .. } => {
-                failure.hint("name a folder that is not there yet, or empty")
-            }
-            Error::Model(_) => failure.hint("`ingot inspect MODEL` shows what can be read of it"),
-            _ => failure,
-        }
-    }
 }

@@ -1,32 +1,40 @@
 //! Folders that appear under their name only when they are complete.
 
-use super::Error;
+use crate::Error;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// What the manifest of a project of ours has.
-const MARK: &str = "[package.metadata.ingot-cast]";
+/// By what a folder of ours is known: a file in it, and a text in that.
+#[derive(Clone, Copy, Debug)]
+pub struct Mark {
+    /// The file.
+    pub file: &'static str,
+    /// What is in it.
+    pub text: &'static str,
+}
 
 /// A folder that is being filled under a temporary name beside its own. Dropping it without
 /// [`NewFolder::finish`] leaves nothing behind.
 pub struct NewFolder {
     temporary: PathBuf,
     path: PathBuf,
+    mark: Mark,
+    force: bool,
 }
 
 impl NewFolder {
-    /// Begins a folder. What is there may be replaced if it is empty, or with `force` if it is a
-    /// project of ours.
-    pub fn create(path: &Path, force: bool) -> Result<Self, Error> {
+    /// Begins a folder. What is there may be replaced if it is empty, or with `force` if it has
+    /// the mark of ours.
+    pub fn create(path: &Path, mark: Mark, force: bool) -> Result<Self, Error> {
         let in_path = |source| Error::Io { path: path.into(), source };
         let path = std::path::absolute(path).map_err(in_path)?;
         let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
             return Err(Error::Exists { path, ours: false });
         };
-        check(&path, force)?;
+        check(&path, mark, force)?;
         let temporary = parent.join(format!(".{}.{}.partial", name.display(), std::process::id()));
         fs::create_dir_all(parent).and_then(|()| fs::create_dir(&temporary)).map_err(in_path)?;
-        Ok(Self { temporary, path })
+        Ok(Self { temporary, path, mark, force })
     }
 
     /// Where its files are until it is finished.
@@ -43,9 +51,9 @@ impl NewFolder {
     }
 
     /// Puts the folder in place. What a replaced project has built is kept.
-    pub fn finish(self, force: bool) -> Result<(), Error> {
+    pub fn finish(self) -> Result<(), Error> {
         let in_path = |source| Error::Io { path: self.path.clone(), source };
-        check(&self.path, force)?; // it took a while
+        check(&self.path, self.mark, self.force)?; // it took a while
         if !self.path.exists() {
             return fs::rename(&self.temporary, &self.path).map_err(in_path);
         }
@@ -68,12 +76,12 @@ impl Drop for NewFolder {
 }
 
 /// Refuses a path that something else has.
-fn check(path: &Path, force: bool) -> Result<(), Error> {
+fn check(path: &Path, mark: Mark, force: bool) -> Result<(), Error> {
     if !path.exists() && !path.is_symlink() {
         return Ok(());
     }
     let is_empty = || fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none());
-    let ours = fs::read_to_string(path.join("Cargo.toml")).is_ok_and(|text| text.contains(MARK));
+    let ours = fs::read_to_string(path.join(mark.file)).is_ok_and(|text| text.contains(mark.text));
     match !path.is_symlink() && (is_empty() || ours && force) {
         true => Ok(()),
         false => Err(Error::Exists { path: path.into(), ours }),
@@ -84,15 +92,17 @@ fn check(path: &Path, force: bool) -> Result<(), Error> {
 mod tests {
     use super::*;
 
+    const MARK: Mark = Mark { file: "Cargo.toml", text: "mark" };
+
     #[test]
     fn appears_when_finished_and_replaces_only_ours() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("project");
         let make = |force, finish| -> Result<(), Error> {
-            let folder = NewFolder::create(&path, force)?;
+            let folder = NewFolder::create(&path, MARK, force)?;
             folder.write("src/a.rs", "a")?;
-            folder.write("Cargo.toml", MARK)?;
-            if finish { folder.finish(force) } else { Ok(()) }
+            folder.write("Cargo.toml", "mark")?;
+            if finish { folder.finish() } else { Ok(()) }
         };
         make(false, false).unwrap();
         assert!(!path.exists());
@@ -115,6 +125,6 @@ mod tests {
         let (real, link) = (dir.path().join("real"), dir.path().join("link"));
         fs::create_dir(&real).unwrap();
         std::os::unix::fs::symlink(&real, &link).unwrap();
-        assert!(matches!(NewFolder::create(&link, true), Err(Error::Exists { .. })));
+        assert!(matches!(NewFolder::create(&link, MARK, true), Err(Error::Exists { .. })));
     }
 }

@@ -1,9 +1,9 @@
-//! Why a project was not made.
+//! Why nothing was made.
 
 use std::io;
 use std::path::PathBuf;
 
-/// Why a project was not made.
+/// Why nothing was made.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A file that cannot be read or written.
@@ -15,11 +15,11 @@ pub enum Error {
         source: io::Error,
     },
     /// Something has the folder's name.
-    #[error("{} is there already and {}", path.display(), if *ours { "is a project" } else { "is no project of this kind" })]
+    #[error("{} is there already and {}", path.display(), if *ours { "was made by ingot" } else { "is something else" })]
     Exists {
         /// The folder.
         path: PathBuf,
-        /// Whether it is a project that may be replaced.
+        /// Whether it is of ours and may be replaced.
         ours: bool,
     },
     /// The model is in another form.
@@ -34,6 +34,9 @@ pub enum Error {
     /// A model that has something no kernel can do.
     #[error("no launches for GPUs: {0}")]
     Launches(#[from] ingot_gpu::lower::LowerError),
+    /// A kernel that cannot be translated: our mistake.
+    #[error("{0}")]
+    Kernel(#[from] ingot_gpu::msl::SyntaxError),
     /// A model that does not run here.
     #[error(transparent)]
     Engine(#[from] ingot_engine::Error),
