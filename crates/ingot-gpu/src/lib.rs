@@ -30,7 +30,7 @@ mod step_buffer;
 mod tuning;
 pub mod variants;
 
-pub use executor::{GpuExecutor, matrices};
+pub use executor::{GpuExecutor, LEAST_CONTEXT, MOST_ROWS, matrices};
 pub use gpu::{Counts, Described, Gpu, Submission};
 pub use open::{DeviceKind, Found, GpuOptions, devices, open, open_listed, probe};
 pub use tuning::{Choice, Tuning, TuningKey};

@@ -155,17 +155,20 @@ fn on<D: Device + 'static>(
     lists: Option<&'static Lists>,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Box<dyn Gpu>, DeviceError> {
-    // The simulator's time is nobody's, so that nothing is stored for it.
-    let device_name = if device.info().kind == "sim" { "" } else { &device.info().name };
-    let tuning = Tuning::of(device_name).map_err(DeviceError::Unavailable)?;
-    match GpuExecutor::new(device, plan, weights, options, progress) {
-        Ok(mut executor) => {
-            executor.tune(&tuning);
-            if let Some(lists) = lists {
-                executor.use_lists(lists);
-            }
-            Ok(Box::new(executor))
+    let executor = match lists {
+        None => {
+            // The simulator's time is nobody's, so that nothing is stored for it.
+            let device_name = if device.info().kind == "sim" { "" } else { &device.info().name };
+            let tuning = Tuning::of(device_name).map_err(DeviceError::Unavailable)?;
+            GpuExecutor::new(device, plan, weights, options, progress).map(|mut executor| {
+                executor.tune(&tuning);
+                executor
+            })
         }
+        Some(lists) => GpuExecutor::listed(device, plan, weights, lists, progress),
+    };
+    match executor {
+        Ok(executor) => Ok(Box::new(executor)),
         Err(ExecError::OutOfMemory(what)) => Err(DeviceError::OutOfMemory(what)),
         Err(ExecError::Request(what)) => Err(DeviceError::Unavailable(what)),
         Err(ExecError::Device(what)) => Err(DeviceError::Failed(what)),

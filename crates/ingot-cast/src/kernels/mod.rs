@@ -37,8 +37,7 @@ pub fn make(file: &ModelFile, folder: &Path, context: Option<usize>, force: bool
     let load = |precision| Model::load_for(file, precision, context);
     let (rounded, exact) = (load(Precision::Q8)?, load(Precision::F32)?);
     let context = context.or(rounded.info.context);
-    let launches =
-        |model: &Model, cores| lists::make(&model.plan, &lists::target(&model.plan, cores), context);
+    let launches = |model: &Model, cores| lists::make(&model.plan, cores, context);
     let (cuda, metal) = (launches(&rounded, CUDA_CORES)?, launches(&exact, METAL_CORES)?);
     let (metal_files, cuda_files) = (metal_files(&metal)?, cuda_files(&cuda)?);
     for (name, text) in metal_files.texts.iter().chain(&cuda_files.texts) {

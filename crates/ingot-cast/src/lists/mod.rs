@@ -4,26 +4,21 @@
 mod fit;
 
 use fit::fit;
-use ingot_format::DType;
-use ingot_gpu::Tuning;
 use ingot_gpu::launch::{Kernel, Launch, What};
 use ingot_gpu::launches::{Shape, Target};
 use ingot_gpu::listed::{Count, Form, List, Listed, Lists, Part, Specialised};
 use ingot_gpu::lower::{LowerError, Lowered, Path, lower};
-use ingot_plan::{Op, Plan, StateDecl};
+use ingot_gpu::{GpuOptions, LEAST_CONTEXT, MOST_ROWS};
+use ingot_plan::{Plan, StateDecl};
 
-/// Most rows of a piece of a prompt: what executors cut prompts into.
-pub const MOST_ROWS: usize = 512;
-/// Positions that the shortest context has.
-const LEAST_CONTEXT: usize = 256;
 /// The longest context that launches are listed for, of models that have no limit.
 const LONGEST_CONTEXT: usize = 1 << 20;
 
 /// Cores of the GPUs that launches are made for; on others results are the same. An H100's, and
 /// about those of the larger of Apple's.
-pub const CUDA_CORES: usize = 132;
+pub const CUDA_CORES: u32 = 132;
 /// See [`CUDA_CORES`].
-pub const METAL_CORES: usize = 20;
+pub const METAL_CORES: u32 = 20;
 
 /// Launches, and what each is about.
 #[derive(Clone, Debug)]
@@ -35,21 +30,16 @@ pub struct Made {
     pub ops: Vec<Vec<Vec<usize>>>,
 }
 
-/// The usual options on a device with so many cores.
-pub fn target(plan: &Plan, cores: usize) -> Target {
-    // As the executor has it: what a router compares is not rounded to 16 bits.
-    let exact = plan.ops().iter().any(|op| matches!(op, Op::Experts(_)));
-    Target { cores, cache: DType::F16, exact, tuning: Tuning::default() }
-}
-
-/// All launches of one sequence of at most `context` positions.
+/// All launches of one sequence of at most `context` positions on a device with so many cores,
+/// with the usual options.
 ///
 /// # Errors
 /// If something of the plan has no kernel.
 ///
 /// # Panics
 /// If the launches depend on sizes in a way that lists cannot say.
-pub fn make(plan: &Plan, target: &Target, context: Option<usize>) -> Result<Made, LowerError> {
+pub fn make(plan: &Plan, cores: u32, context: Option<usize>) -> Result<Made, LowerError> {
+    let target = &Target::new(plan, cores, &GpuOptions::default());
     let has_pages = plan.states().iter().any(|s| matches!(s, StateDecl::Kv { .. }));
     let longest = if has_pages { context.unwrap_or(LONGEST_CONTEXT).min(LONGEST_CONTEXT) } else { 0 };
     let longest = longest.max(LEAST_CONTEXT).next_power_of_two();
@@ -212,7 +202,7 @@ mod tests {
         for golden in Golden::all() {
             for precision in [Precision::Q8, Precision::F32] {
                 let model = golden.load(precision);
-                let made = make(&model.plan, &target(&model.plan, 20), Some(2000)).unwrap();
+                let made = make(&model.plan, 20, Some(2000)).unwrap();
                 let launches = made.lists.prompt.iter().map(|list| list.launches.len()).max().unwrap();
                 assert!(launches > model.info.layers && made.lists.prompt.len() <= 3, "{}", golden.name);
                 let one = Shape { rows: 1, outputs: 1, sequences: 1, context: 256 };

@@ -121,7 +121,7 @@ fn load(file: &ModelFile, context: Option<usize>) -> Result<(Model, Texts), Erro
         return Err(Error::Unsupported("the model's plan depends on the device".into()));
     }
     let context = context.or(rounded.info.context);
-    let made = |plan: &Plan, cores| lists::make(plan, &lists::target(plan, cores), context);
+    let made = |plan: &Plan, cores| lists::make(plan, cores, context);
     let (cuda, metal) = (made(&rounded.plan, CUDA_CORES)?, made(&exact.plan, METAL_CORES)?);
     let kernels = [&cuda, &metal].into_iter().flat_map(|made| made.lists.decode[0].kernels);
     let texts = Texts {

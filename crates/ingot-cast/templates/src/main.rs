@@ -30,7 +30,7 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     for piece in &mut text {
         out.write(&piece?.text)?;
     }
-    out.write("\n")?;
+    out.end_line()?;
     let tokens = text.generated();
     if arguments.stats {
         eprintln!("opened in {opened:.2?}, weights checked");

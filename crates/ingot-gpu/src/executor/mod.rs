@@ -25,7 +25,7 @@ use crate::open::GpuOptions;
 use crate::step_buffer::Capacity;
 use crate::tuning::Tuning;
 use ingot_format::{DType, Tensor};
-use ingot_plan::{Buf, ExecError, Executor, Op, Place, Plan, StateDecl, Step, Window};
+use ingot_plan::{Buf, ExecError, Executor, Place, Plan, StateDecl, Step, Window};
 use memory::Memory;
 use pieces::{Piece, pieces};
 use recording::{Key, Recorder, Source};
@@ -33,6 +33,7 @@ use states::States;
 use std::sync::Arc;
 use weights::Weights;
 
+pub use pieces::MOST_ROWS;
 pub use weights::matrices;
 
 /// An executor on a device.
@@ -52,7 +53,7 @@ pub struct GpuExecutor<D: Device> {
 
 /// Positions are rounded up to a power of two from here on: a recording serves all
 /// contexts up to its own.
-const LEAST_CONTEXT: usize = 256;
+pub const LEAST_CONTEXT: usize = 256;
 
 /// What lies between buffers that are kept apart.
 const GUARD_BYTE: u8 = 0xa5;
@@ -73,26 +74,42 @@ impl<D: Device> GpuExecutor<D> {
         options: &GpuOptions,
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<Self, ExecError> {
-        plan.check_weights(weights);
         if !matches!(options.cache, DType::F16 | DType::F32 | DType::Q8_0) {
             let what = format!("a cache of {}; F16, F32 and Q8_0 are possible", options.cache);
             return Err(ExecError::Request(what));
         }
-        // A router decides by comparing: nothing on the way to it is rounded to 16 bits.
-        let routes = plan.ops().iter().any(|op| matches!(op, Op::Experts(_)));
-        let target = Target {
-            cores: device.info().cores.max(1) as usize,
-            cache: options.cache,
-            exact: options.exact || routes,
-            tuning: Tuning::default(),
-        };
         // What cannot be run is refused before anything is copied.
+        let target = Target::new(&plan, device.info().cores, options);
         let shape = Shape { rows: 1, outputs: 1, sequences: 1, context: LEAST_CONTEXT };
         lower::lower(&plan, &target, &shape, Path::Vector, false)?;
         let shape = Shape { rows: 2, ..shape };
         lower::lower(&plan, &target, &shape, Path::Tile, false)?;
+        Self::with(device, plan, weights, target, None, progress)
+    }
+
+    /// The same for launches that were made before, with the usual options.
+    pub(crate) fn listed(
+        device: D,
+        plan: Arc<Plan>,
+        weights: &[Tensor],
+        lists: &'static Lists,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<Self, ExecError> {
+        let target = Target::new(&plan, device.info().cores, &GpuOptions::default());
+        Self::with(device, plan, weights, target, Some(lists), progress)
+    }
+
+    fn with(
+        device: D,
+        plan: Arc<Plan>,
+        weights: &[Tensor],
+        target: Target,
+        lists: Option<&'static Lists>,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<Self, ExecError> {
+        plan.check_weights(weights);
         let memory = Memory {
-            states: States::new(&plan, options.cache)?,
+            states: States::new(&plan, target.cache)?,
             weights: Weights::new(&device, &plan, weights, progress)?,
             arena: None,
             step: None,
@@ -100,14 +117,7 @@ impl<D: Device> GpuExecutor<D> {
             sampling: None,
         };
         let (recorder, submission, counts) = Default::default();
-        let (lists, bytes) = (None, Vec::new());
-        Ok(Self { device, plan, target, lists, memory, recorder, submission, counts, bytes })
-    }
-
-    /// Launches are from now on those that were made before with the same options.
-    pub(crate) fn use_lists(&mut self, lists: &'static Lists) {
-        self.lists = Some(lists);
-        self.recorder.clear();
+        Ok(Self { device, plan, target, lists, memory, recorder, submission, counts, bytes: Vec::new() })
     }
 
     fn source(&self) -> Source {
