@@ -11,6 +11,7 @@ mod embedder;
 mod error;
 mod fingerprint;
 mod generate;
+#[cfg(feature = "serving")]
 pub mod grammar;
 mod machine;
 mod memory;
@@ -20,6 +21,7 @@ pub mod rng;
 mod runtime;
 pub mod sampler;
 mod saved;
+#[cfg(feature = "serving")]
 pub mod scheduler;
 mod session;
 pub mod stop;
@@ -33,5 +35,6 @@ pub use memory::{Memory, available_memory, buffer_bytes};
 pub use model::Model;
 pub use options::{CacheType, ExecutorKind, Options};
 pub use sampler::{Mirostat, Sampler, SamplerOptions};
+#[cfg(feature = "serving")]
 pub use scheduler::Scheduler;
 pub use session::Session;

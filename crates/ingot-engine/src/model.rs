@@ -3,7 +3,7 @@
 use crate::embedder::Embedder;
 use crate::fingerprint::fingerprint;
 use crate::runtime::{Rows, Runtime};
-use crate::{Error, ExecutorKind, Memory, Options, Result, Session, Setup};
+use crate::{Error, ExecutorKind, Machine, Memory, Options, Result, Session, Setup};
 use ingot_format::{Bytes, Gguf, ModelFile};
 use ingot_models::Info;
 use ingot_plan::Plan;
@@ -69,14 +69,39 @@ impl Model {
         let tokenizer = Tokenizer::open(file).map_err(|e| bad_model(path, e))?;
         check_vocabulary(file, &tokenizer, &model.info).map_err(|e| bad_model(path, e))?;
 
-        let trained = model.info.context.unwrap_or(UNLIMITED);
         let memory = Memory::of(&model.plan, setup.cache());
         check_memory(&memory, options, &setup)?;
-
         let machine = setup.open(model.plan.clone(), model.weights.clone(), progress)?;
-        Ok(Self {
+        let fingerprint = fingerprint(&model.plan, &model.weights, file.replaced());
+        Ok(Self::of_parts(model, tokenizer, options, &setup, machine, fingerprint))
+    }
+
+    /// A model of parts that were opened one by one, with what was made for them before:
+    /// `machine` runs the plan of `model`.
+    pub fn assemble(
+        model: ingot_models::Model,
+        tokenizer: Tokenizer,
+        options: &Options,
+        setup: &Setup,
+        machine: Machine,
+    ) -> Self {
+        let fingerprint = fingerprint(&model.plan, &model.weights, [].iter());
+        Self::of_parts(model, tokenizer, options, setup, machine, fingerprint)
+    }
+
+    fn of_parts(
+        model: ingot_models::Model,
+        tokenizer: Tokenizer,
+        options: &Options,
+        setup: &Setup,
+        machine: Machine,
+        fingerprint: u32,
+    ) -> Self {
+        let trained = model.info.context.unwrap_or(UNLIMITED);
+        let memory = Memory::of(&model.plan, setup.cache());
+        Self {
             shared: Arc::new(Shared {
-                fingerprint: fingerprint(&model.plan, &model.weights, file.replaced()),
+                fingerprint,
                 executor: options.executor,
                 info: model.info,
                 plan: model.plan,
@@ -87,7 +112,7 @@ impl Model {
                 embedder: Mutex::new(Embedder::new(options.threads)),
                 runtime: Mutex::new(Runtime::new(machine.into(), model.weights, setup.uses_host_memory())),
             }),
-        })
+        }
     }
 
     /// What it is and how large.

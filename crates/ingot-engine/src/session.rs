@@ -205,6 +205,7 @@ impl Session {
     }
 
     /// Gives back the memory of the logits: there are none until the next token is read.
+    #[cfg(feature = "serving")]
     pub(crate) fn forget_logits(&mut self) {
         self.logits = Vec::new();
     }

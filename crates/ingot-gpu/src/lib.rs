@@ -19,6 +19,7 @@ mod executor;
 mod gpu;
 pub mod launch;
 pub mod launches;
+pub mod listed;
 pub mod lower;
 #[cfg(target_os = "macos")]
 pub mod metal;
@@ -30,7 +31,7 @@ mod step_buffer;
 mod tuning;
 pub mod variants;
 
-pub use executor::GpuExecutor;
+pub use executor::{GpuExecutor, LEAST_CONTEXT, MOST_ROWS, matrices};
 pub use gpu::{Counts, Described, Gpu, Submission};
-pub use open::{DeviceKind, Found, GpuOptions, devices, open, probe};
+pub use open::{DeviceKind, Found, GpuOptions, devices, open, open_listed, probe};
 pub use tuning::{Choice, Tuning, TuningKey};

@@ -3,6 +3,7 @@
 #[cfg(not(target_os = "macos"))]
 use crate::cuda::{self, CudaDevice};
 use crate::device::{Device, DeviceError, Info};
+use crate::listed::Lists;
 #[cfg(target_os = "macos")]
 use crate::metal::Metal;
 use crate::sim::SimDevice;
@@ -113,12 +114,35 @@ pub fn open(
     options: &GpuOptions,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Box<dyn Gpu>, DeviceError> {
+    open_with(kind, plan, &weights, options, None, progress)
+}
+
+/// Like [`open`] with the usual options, for launches that were made before: steps that
+/// `lists` has nothing for are refused.
+pub fn open_listed(
+    kind: DeviceKind,
+    plan: Arc<Plan>,
+    weights: Vec<Tensor>,
+    lists: &'static Lists,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<Box<dyn Gpu>, DeviceError> {
+    open_with(kind, plan, &weights, &GpuOptions::default(), Some(lists), progress)
+}
+
+fn open_with(
+    kind: DeviceKind,
+    plan: Arc<Plan>,
+    weights: &[Tensor],
+    options: &GpuOptions,
+    lists: Option<&'static Lists>,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<Box<dyn Gpu>, DeviceError> {
     match kind {
-        DeviceKind::Sim => on(SimDevice::new()?, plan, &weights, options, progress),
+        DeviceKind::Sim => on(SimDevice::new()?, plan, weights, options, lists, progress),
         #[cfg(target_os = "macos")]
-        DeviceKind::Metal => on(Metal::open()?, plan, &weights, options, progress),
+        DeviceKind::Metal => on(Metal::open()?, plan, weights, options, lists, progress),
         #[cfg(not(target_os = "macos"))]
-        DeviceKind::Cuda(n) => on(CudaDevice::open(n)?, plan, &weights, options, progress),
+        DeviceKind::Cuda(n) => on(CudaDevice::open(n)?, plan, weights, options, lists, progress),
         other => Err(absent(other)),
     }
 }
@@ -128,16 +152,23 @@ fn on<D: Device + 'static>(
     plan: Arc<Plan>,
     weights: &[Tensor],
     options: &GpuOptions,
+    lists: Option<&'static Lists>,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Box<dyn Gpu>, DeviceError> {
-    // The simulator's time is nobody's, so that nothing is stored for it.
-    let device_name = if device.info().kind == "sim" { "" } else { &device.info().name };
-    let tuning = Tuning::of(device_name).map_err(DeviceError::Unavailable)?;
-    match GpuExecutor::new(device, plan, weights, options, progress) {
-        Ok(mut executor) => {
-            executor.tune(&tuning);
-            Ok(Box::new(executor))
+    let executor = match lists {
+        None => {
+            // The simulator's time is nobody's, so that nothing is stored for it.
+            let device_name = if device.info().kind == "sim" { "" } else { &device.info().name };
+            let tuning = Tuning::of(device_name).map_err(DeviceError::Unavailable)?;
+            GpuExecutor::new(device, plan, weights, options, progress).map(|mut executor| {
+                executor.tune(&tuning);
+                executor
+            })
         }
+        Some(lists) => GpuExecutor::listed(device, plan, weights, lists, progress),
+    };
+    match executor {
+        Ok(executor) => Ok(Box::new(executor)),
         Err(ExecError::OutOfMemory(what)) => Err(DeviceError::OutOfMemory(what)),
         Err(ExecError::Request(what)) => Err(DeviceError::Unavailable(what)),
         Err(ExecError::Device(what)) => Err(DeviceError::Failed(what)),

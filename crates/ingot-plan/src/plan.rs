@@ -24,6 +24,11 @@ pub struct StateId(pub(crate) u32);
 
 macro_rules! index {
     ($($id:ident),*) => {$(impl $id {
+        /// The declaration at this position of the plan's list of its kind, for plans that are
+        /// written down as data; builders hand out their own.
+        pub const fn new(position: u32) -> Self {
+            Self(position)
+        }
         /// Position of this declaration in the plan's list of its kind.
         pub fn index(self) -> usize {
             self.0 as usize
@@ -104,6 +109,37 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// A plan that is written down as data, held to the rules that a builder keeps.
+    ///
+    /// # Panics
+    /// If something is named that is not there, a shape does not fit, a buffer is read before
+    /// it is written or written twice, or the logits are not a row per output: such data is
+    /// part of a program, and wrong data a mistake in it.
+    pub fn of_data(
+        buffers: Vec<BufferDecl>,
+        weights: Vec<WeightDecl>,
+        states: Vec<StateDecl>,
+        ops: Vec<Op>,
+        logits: Buf,
+    ) -> Self {
+        let plan = Self { buffers, weights, states, ops, logits };
+        let mut written = vec![false; plan.buffers.len()];
+        for (i, op) in plan.ops.iter().enumerate() {
+            let uses = op.uses();
+            for buf in &uses.reads {
+                assert!(written[buf.index()], "op {i}, {}: nothing has written {buf:?}", op.name());
+            }
+            op.check(&plan);
+            for buf in &uses.writes {
+                let again = std::mem::replace(&mut written[buf.index()], true);
+                assert!(!again, "op {i}, {}: {buf:?} is written twice", op.name());
+            }
+        }
+        assert!(written[logits.index()], "nothing has written the logits");
+        assert!(plan.buffer(logits).rows == Rows::Outputs, "logits: {:?}", plan.buffer(logits));
+        plan
+    }
+
     /// The ops, in an order that respects every dependency.
     pub fn ops(&self) -> &[Op] {
         &self.ops

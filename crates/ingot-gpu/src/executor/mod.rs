@@ -19,24 +19,30 @@ use crate::device::{Device, Info};
 use crate::gpu::{Counts, Described, Gpu, Submission};
 use crate::launch::{Access, What};
 use crate::launches::{Shape, Target};
+use crate::listed::Lists;
 use crate::lower::{self, LowerError, Path};
 use crate::open::GpuOptions;
 use crate::step_buffer::Capacity;
 use crate::tuning::Tuning;
 use ingot_format::{DType, Tensor};
-use ingot_plan::{Buf, ExecError, Executor, Op, Place, Plan, StateDecl, Step, Window};
+use ingot_plan::{Buf, ExecError, Executor, Place, Plan, StateDecl, Step, Window};
 use memory::Memory;
 use pieces::{Piece, pieces};
-use recording::{Key, Recorder};
+use recording::{Key, Recorder, Source};
 use states::States;
 use std::sync::Arc;
 use weights::Weights;
+
+pub use pieces::MOST_ROWS;
+pub use weights::matrices;
 
 /// An executor on a device.
 pub struct GpuExecutor<D: Device> {
     device: D,
     plan: Arc<Plan>,
     target: Target,
+    /// Launches that were made before, instead of those for the target.
+    lists: Option<&'static Lists>,
     memory: Memory<D>,
     recorder: Recorder<D>,
     submission: Submission,
@@ -47,7 +53,7 @@ pub struct GpuExecutor<D: Device> {
 
 /// Positions are rounded up to a power of two from here on: a recording serves all
 /// contexts up to its own.
-const LEAST_CONTEXT: usize = 256;
+pub const LEAST_CONTEXT: usize = 256;
 
 /// What lies between buffers that are kept apart.
 const GUARD_BYTE: u8 = 0xa5;
@@ -68,28 +74,47 @@ impl<D: Device> GpuExecutor<D> {
         options: &GpuOptions,
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<Self, ExecError> {
-        plan.check_weights(weights);
         if !matches!(options.cache, DType::F16 | DType::F32 | DType::Q8_0) {
             let what = format!("a cache of {}; F16, F32 and Q8_0 are possible", options.cache);
             return Err(ExecError::Request(what));
         }
-        // A router decides by comparing: nothing on the way to it is rounded to 16 bits.
-        let routes = plan.ops().iter().any(|op| matches!(op, Op::Experts(_)));
+        // What cannot be run is refused before anything is copied.
         let target = Target {
-            cores: device.info().cores.max(1) as usize,
-            cache: options.cache,
-            exact: options.exact || routes,
             // What is copied anyway is copied as kernels like it best.
             eights: !device.info().shares_memory,
-            tuning: Tuning::default(),
+            ..Target::new(&plan, device.info().cores, options)
         };
-        // What cannot be run is refused before anything is copied.
         let shape = Shape { rows: 1, outputs: 1, sequences: 1, context: LEAST_CONTEXT };
         lower::lower(&plan, &target, &shape, Path::Vector, false)?;
         let shape = Shape { rows: 2, ..shape };
         lower::lower(&plan, &target, &shape, Path::Tile, false)?;
+        Self::with(device, plan, weights, target, None, progress)
+    }
+
+    /// The same for launches that were made before, with the usual options.
+    pub(crate) fn listed(
+        device: D,
+        plan: Arc<Plan>,
+        weights: &[Tensor],
+        lists: &'static Lists,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<Self, ExecError> {
+        let options = GpuOptions::default();
+        let target = Target { eights: lists.eights, ..Target::new(&plan, device.info().cores, &options) };
+        Self::with(device, plan, weights, target, Some(lists), progress)
+    }
+
+    fn with(
+        device: D,
+        plan: Arc<Plan>,
+        weights: &[Tensor],
+        target: Target,
+        lists: Option<&'static Lists>,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<Self, ExecError> {
+        plan.check_weights(weights);
         let memory = Memory {
-            states: States::new(&plan, options.cache)?,
+            states: States::new(&plan, target.cache)?,
             weights: Weights::new(&device, &plan, weights, target.eights, progress)?,
             arena: None,
             step: None,
@@ -97,15 +122,20 @@ impl<D: Device> GpuExecutor<D> {
             sampling: None,
         };
         let (recorder, submission, counts) = Default::default();
-        Ok(Self { device, plan, target, memory, recorder, submission, counts, bytes: Vec::new() })
+        Ok(Self { device, plan, target, lists, memory, recorder, submission, counts, bytes: Vec::new() })
+    }
+
+    fn source(&self) -> Source {
+        self.lists.map_or(Source::Lowered(self.target), Source::Listed)
     }
 
     /// Runs one piece; logits of its outputs: `[O, vocab]`.
     fn piece(&mut self, piece: &Piece, logits: &mut [f32]) -> Result<(), ExecError> {
         let shape = self.shape(&piece.step);
         self.write_step(&piece.step)?;
+        let source = self.source();
         let key = Key { shape, path: piece.path, submission: self.submission, window: 0 };
-        let ready = self.recorder.get(&self.device, &self.plan, &self.target, &mut self.memory, key)?;
+        let ready = self.recorder.get(&self.device, &self.plan, &source, &mut self.memory, key)?;
         for part in &ready.parts {
             let fence = self.device.submit(&part.recording)?;
             self.device.wait(fence)?;

@@ -6,7 +6,7 @@ use std::ops::Range;
 
 /// Most rows of a piece on the tile path: what a window server still takes for a
 /// short submission.
-const CHUNK: usize = 512;
+pub const MOST_ROWS: usize = 512;
 
 /// A part of a step.
 #[derive(Debug, PartialEq, Eq)]
@@ -20,7 +20,7 @@ pub(super) struct Piece {
 /// The pieces of a step, in the order they have to be run.
 ///
 /// Sequences of one row go together; longer ones are packed into pieces of at most
-/// [`CHUNK`] rows, cut where they do not fit.
+/// [`MOST_ROWS`] rows, cut where they do not fit.
 pub(super) fn pieces(step: &Step) -> Vec<Piece> {
     let mut all = Vec::new();
     let one = |s: &&Sequence| s.rows.len() == 1;
@@ -33,10 +33,10 @@ pub(super) fn pieces(step: &Step) -> Vec<Piece> {
     for s in step.sequences.iter().filter(|s| !one(s)) {
         let mut start = s.rows.start;
         while start < s.rows.end {
-            let end = s.rows.end.min(start + CHUNK - rows);
+            let end = s.rows.end.min(start + MOST_ROWS - rows);
             pending.push((s, start..end));
             (rows, start) = (rows + end - start, end);
-            if rows == CHUNK {
+            if rows == MOST_ROWS {
                 all.push(piece(step, Path::Tile, &pending));
                 pending.clear();
                 rows = 0;
@@ -105,11 +105,11 @@ mod tests {
 
     #[test]
     fn long_sequences_are_cut() {
-        let whole = step(&[2 * CHUNK + 1, 5]);
+        let whole = step(&[2 * MOST_ROWS + 1, 5]);
         let all = pieces(&whole);
-        assert_eq!(all.iter().map(|p| p.step.rows()).collect::<Vec<_>>(), [CHUNK, CHUNK, 6]);
+        assert_eq!(all.iter().map(|p| p.step.rows()).collect::<Vec<_>>(), [MOST_ROWS, MOST_ROWS, 6]);
         assert!(all.iter().all(|p| p.path == Path::Tile), "the last row alone stays on its path");
-        assert_eq!(all[2].step.sequences[0].past, 2 * CHUNK);
+        assert_eq!(all[2].step.sequences[0].past, 2 * MOST_ROWS);
         assert_eq!(all[2].outputs, [0, 1]);
         let tokens: Vec<u32> = all.iter().flat_map(|p| p.step.tokens.clone()).collect();
         assert_eq!(tokens, whole.tokens);

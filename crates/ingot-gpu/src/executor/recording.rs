@@ -5,8 +5,9 @@ use crate::device::{Bound, Device, DeviceError, Recorded};
 use crate::gpu::Submission;
 use crate::launch::{Kernel, What};
 use crate::launches::{Shape, Target};
+use crate::listed::Lists;
 use crate::lower::hazards::{Touch, after};
-use crate::lower::{self, Lowered, Node, Path};
+use crate::lower::{self, LowerError, Lowered, Node, Path};
 use ingot_plan::{ExecError, Plan};
 use std::collections::HashMap;
 use std::ops::Range;
@@ -22,6 +23,28 @@ pub(super) struct Key {
     pub(super) submission: Submission,
     /// Steps of a window; 0 for a step whose logits the host reads.
     pub(super) window: usize,
+}
+
+/// Where launches come from.
+#[derive(Clone, Copy)]
+pub(super) enum Source {
+    /// They are made from the plan.
+    Lowered(Target),
+    /// They were made before.
+    Listed(&'static Lists),
+}
+
+impl Source {
+    fn launches(&self, plan: &Plan, key: &Key) -> Result<Lowered, LowerError> {
+        match (self, key.window) {
+            (Self::Lowered(target), 0) => lower::lower(plan, target, &key.shape, key.path, false),
+            (Self::Lowered(target), steps) => lower::lower_window(plan, target, &key.shape, steps),
+            (Self::Listed(lists), 0) => lists.lowered(&key.shape, key.path),
+            (Self::Listed(lists), steps) => {
+                Ok(lists.lowered(&key.shape, Path::Vector)?.into_window(plan, &key.shape, steps))
+            }
+        }
+    }
 }
 
 /// A step that can be submitted.
@@ -62,16 +85,13 @@ impl<D: Device> Recorder<D> {
         &mut self,
         device: &D,
         plan: &Plan,
-        target: &Target,
+        source: &Source,
         memory: &mut Memory<D>,
         key: Key,
     ) -> Result<&Ready<D>, ExecError> {
         self.clock += 1;
         if !self.ready.contains_key(&key) {
-            let lowered = match key.window {
-                0 => lower::lower(plan, target, &key.shape, key.path, false)?,
-                steps => lower::lower_window(plan, target, &key.shape, steps)?,
-            };
+            let lowered = source.launches(plan, &key)?;
             let parts = self.record(device, plan, memory, &key.shape, &lowered, key.submission)?;
             if self.ready.len() >= KEPT
                 && let Some(oldest) = self.ready.iter().min_by_key(|(_, r)| r.used).map(|(k, _)| *k)

@@ -45,7 +45,9 @@ impl<D: Device> Weights<D> {
         let mut weights = Self { buffers: Vec::new(), places: Vec::new() };
         let units = units(plan);
         let alone = units.iter().filter(|unit| unit.len() == 1).map(|unit| unit[0]);
-        let adopted = weights.adopt(device, tensors, alone.filter(|i| matrices.contains(i)))?;
+        let as_stored =
+            |i: &usize| matrices.contains(i) && !(eights && eights::is_arranged(tensors[*i].dtype()));
+        let adopted = weights.adopt(device, tensors, alone.filter(as_stored))?;
         let sizes: Vec<usize> = tensors
             .iter()
             .enumerate()
@@ -142,8 +144,8 @@ impl<D: Device> Weights<D> {
 }
 
 /// Indices of the weights that are read as they are stored: tables and matrices.
-/// All others are vectors.
-fn matrices(plan: &Plan) -> BTreeSet<usize> {
+/// All others are vectors, and kept in f32.
+pub fn matrices(plan: &Plan) -> BTreeSet<usize> {
     let of = |op: &Op| -> Vec<WeightId> {
         match op {
             Op::Embed(op) => vec![op.table],

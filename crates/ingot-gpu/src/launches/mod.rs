@@ -23,9 +23,10 @@ pub mod select;
 pub mod shift;
 pub mod wkv7;
 
+use crate::open::GpuOptions;
 use crate::tuning::Tuning;
 use ingot_format::DType;
-use ingot_plan::WeightId;
+use ingot_plan::{Op, Plan, WeightId};
 
 /// The step that launches are made for: sizes, not contents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -53,6 +54,21 @@ pub struct Target {
     pub eights: bool,
     /// Sizes of matrix-vector launches that are better than the usual ones.
     pub tuning: Tuning,
+}
+
+impl Target {
+    /// A device with so many cores, with the usual sizes and weights as they are in files.
+    pub fn new(plan: &Plan, cores: u32, options: &GpuOptions) -> Self {
+        // A router decides by comparing: nothing on the way to it is rounded to 16 bits.
+        let routes = plan.ops().iter().any(|op| matches!(op, Op::Experts(_)));
+        Self {
+            cores: cores.max(1) as usize,
+            cache: options.cache,
+            exact: options.exact || routes,
+            eights: false,
+            tuning: Tuning::default(),
+        }
+    }
 }
 
 /// A norm that is worked into the launch that reads its result.

@@ -1,7 +1,7 @@
 //! Where buffers lie that live only during a step.
 
 /// Alignment of every buffer, in bytes.
-const ALIGN: usize = 256;
+pub(super) const ALIGN: usize = 256;
 /// Bytes that nothing may touch after a buffer that is kept.
 pub(crate) const GUARD: usize = 256;
 

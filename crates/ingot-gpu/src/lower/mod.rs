@@ -95,33 +95,9 @@ pub fn lower_window(
 ) -> Result<Lowered, LowerError> {
     let graph = graph::Graph::new(plan);
     let mut lowered = emit::emit(&graph, target, shape, Path::Vector)?;
-    let mut scratch = |bytes| {
-        lowered.scratch.push(bytes);
-        lowered.scratch.len() as u32 - 1
-    };
-    // Of these only candidates and results live in the arena.
-    let params = scratch(0);
-    let sampling = Sampling {
-        params,
-        // Penalties are left to the host.
-        penalties: false,
-        counts: params,
-        history: params,
-        history_len: 1,
-        ends: scratch(0),
-        candidates: scratch(sample::candidates_bytes(plan, *shape)),
-        result: scratch(8 * shape.outputs),
-        ring: scratch(0),
-        ring_len: steps,
-    };
-    for launch in [sample::sample(plan, *shape, &sampling), advance::advance(plan, *shape, &sampling)] {
-        lowered.launches.push(Node { launch, ops: Vec::new(), layer: None });
-    }
-    lowered.sampling = Some(sampling);
+    lowered.sample(plan, shape, steps);
     lowered.place(plan, shape, false);
-    let step = lowered.launches.clone();
-    lowered.launches = std::iter::repeat_n(step, steps).flatten().collect();
-    Ok(lowered)
+    Ok(lowered.repeated(steps))
 }
 
 /// Bytes of a buffer of the plan in a step of this shape.
@@ -139,6 +115,55 @@ impl Lowered {
     fn in_arena(&self, scratch: u32) -> bool {
         let kept = |s: &Sampling| [s.params, s.ends, s.ring].contains(&scratch);
         !self.sampling.as_ref().is_some_and(kept) && self.tables.iter().all(|(t, _)| *t != scratch)
+    }
+
+    /// The same for several decode steps, as [`lower_window`] makes them, for launches that have
+    /// their places already: what sampling needs lies behind everything else.
+    pub(crate) fn into_window(mut self, plan: &Plan, shape: &Shape, steps: usize) -> Self {
+        let known = self.scratch.len();
+        self.sample(plan, shape, steps);
+        for s in known..self.scratch.len() {
+            if self.in_arena(s as u32) {
+                let at = self.arena.next_multiple_of(arena::ALIGN);
+                self.places.insert(What::Scratch(s as u32), at);
+                self.arena = at + self.scratch[s];
+            }
+        }
+        self.repeated(steps)
+    }
+
+    /// Adds the launches that draw a token for the step after this one.
+    fn sample(&mut self, plan: &Plan, shape: &Shape, steps: usize) {
+        let mut scratch = |bytes| {
+            self.scratch.push(bytes);
+            self.scratch.len() as u32 - 1
+        };
+        // Of these only candidates and results live in the arena.
+        let params = scratch(0);
+        let sampling = Sampling {
+            params,
+            // Penalties are left to the host.
+            penalties: false,
+            counts: params,
+            history: params,
+            history_len: 1,
+            ends: scratch(0),
+            candidates: scratch(sample::candidates_bytes(plan, *shape)),
+            result: scratch(8 * shape.outputs),
+            ring: scratch(0),
+            ring_len: steps,
+        };
+        for launch in [sample::sample(plan, *shape, &sampling), advance::advance(plan, *shape, &sampling)] {
+            self.launches.push(Node { launch, ops: Vec::new(), layer: None });
+        }
+        self.sampling = Some(sampling);
+    }
+
+    /// All launches so many times.
+    fn repeated(mut self, steps: usize) -> Self {
+        let step = std::mem::take(&mut self.launches);
+        self.launches = std::iter::repeat_n(step, steps).flatten().collect();
+        self
     }
 
     fn place(&mut self, plan: &Plan, shape: &Shape, keep: bool) {

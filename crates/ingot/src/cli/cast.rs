@@ -17,6 +17,8 @@ Examples:
   ingot cast model.gguf -o fable --runtime ingot-for-another-system
   ingot cast model.gguf -o fable --check
   ingot cast --check fable
+  ingot cast model.gguf --project my-model
+  ingot cast model.gguf --kernels my-kernels
 
   ./fable \"Once upon a time\"       ./fable chat      ./fable serve --open
   ./fable about --verify           ./fable extract -o model.gguf
@@ -30,9 +32,17 @@ A GGUF file is put in byte for byte; a split one, a folder or what --quantize an
 is packed first, beside the new file. Of a cast file its model is taken.
 
 Options for running it are kept as what the new program begins with; its user can choose
-others. The system prompt is for its prompts and chats, not for what is asked of its server.";
+others. The system prompt is for its prompts and chats, not for what is asked of its server.
 
-/// Make one executable file that is a model and the program that runs it.
+A project is a Cargo package with one step of the model and its sizes as data, the weights in a
+file of their own, and the sources of everything else: Rust is all it takes to build it. Kernels
+are those that the model needs, in Metal and CUDA, with a manifest that says how a step is
+launched, for programs that have everything else. Of the options above both take only --ctx.";
+
+/// What makes sense for an executable file only.
+const OF_FILES: [&str; 7] = ["output", "check", "name", "description", "quantize", "lora", "runtime"];
+
+/// Make a program of a model: one executable file, or the sources of one.
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub struct CastArgs {
@@ -41,7 +51,7 @@ pub struct CastArgs {
     #[arg(value_name = "MODEL", value_hint = ValueHint::AnyPath)]
     pub model: Option<PathBuf>,
     /// The file to make
-    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath, required_unless_present = "check")]
+    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath, required_unless_present_any = ["check", "project", "kernels"])]
     pub output: Option<PathBuf>,
     /// Run the file and compare it with `ingot run`: its tokens, when the first one comes, its speed
     #[arg(long)]
@@ -61,12 +71,38 @@ pub struct CastArgs {
     /// The ingot to use instead of this one, for another system (Linux or macOS)
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub runtime: Option<PathBuf>,
+    /// Write a Cargo project into this folder instead, which gives it its name
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, conflicts_with_all = OF_FILES)]
+    pub project: Option<PathBuf>,
+    /// Write the model's kernels and a manifest of its launches into this folder instead
+    #[arg(
+        long,
+        value_name = "DIR",
+        value_hint = ValueHint::DirPath,
+        conflicts_with = "project",
+        conflicts_with_all = OF_FILES
+    )]
+    pub kernels: Option<PathBuf>,
+    /// Replace the project or the kernels that are there
+    #[arg(long, conflicts_with_all = OF_FILES)]
+    pub force: bool,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
     /// What the program begins with.
     #[command(flatten)]
     pub stored: Stored,
+}
+
+impl CastArgs {
+    /// The context that sources are made for, which know no other stored option.
+    pub fn context_alone(&self) -> Result<Option<usize>, String> {
+        if let Some(other) = self.stored.defaults.keys().find(|id| *id != "ctx") {
+            return Err(format!("--project and --kernels take no --{}", other.replace('_', "-")));
+        }
+        let ctx = self.stored.defaults.get("ctx").and_then(|values| values.first());
+        ctx.map(|tokens| tokens.parse().map_err(|_| format!("--ctx {tokens} is not a number"))).transpose()
+    }
 }
 
 /// The options of `ingot run` that a program can be cast with: those that say how the model is

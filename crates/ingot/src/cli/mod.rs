@@ -83,7 +83,7 @@ pub enum Command {
     Quantize(QuantizeArgs),
     /// Make a GGUF file of a Hugging Face folder
     Convert(ConvertArgs),
-    /// Make one executable file that is a model and the program that runs it
+    /// Make a program of a model: one executable file, or the sources of one
     Cast(Box<CastArgs>),
     /// Measure how fast a model is read and written
     Bench(Box<BenchArgs>),

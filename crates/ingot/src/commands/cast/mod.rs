@@ -1,7 +1,9 @@
-//! `ingot cast`: one executable file that is a model.
+//! `ingot cast`: one executable file that is a model, or the sources of a program that is one.
 
 mod check;
 pub mod details;
+mod kernels;
+mod project;
 mod source;
 
 use crate::cli::{CastArgs, check_defaults};
@@ -17,6 +19,14 @@ use std::path::Path;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 pub fn run(args: &CastArgs) -> Result {
+    match (&args.project, &args.kernels) {
+        (Some(folder), _) => project::run(args, folder),
+        (None, Some(folder)) => kernels::run(args, folder),
+        (None, None) => file(args),
+    }
+}
+
+fn file(args: &CastArgs) -> Result {
     let Some(output) = &args.output else {
         let path = args.model.as_deref().ok_or_else(|| {
             Failure::usage("--check needs the file to check").hint("for example `ingot cast --check fable`")
@@ -133,6 +143,24 @@ impl From<file::Error> for Failure {
             (file::Error::Stopped, _) => Self::Interrupted,
             (_, Some(hint)) => Self::new(&e).hint(hint),
             (_, None) => Self::new(&e),
+        }
+    }
+}
+
+impl From<ingot_cast::Error> for Failure {
+    fn from(e: ingot_cast::Error) -> Self {
+        use ingot_cast::Error;
+        let failure = Self::new(&e);
+        match e {
+            Error::Stopped => Self::Interrupted,
+            Error::Engine(e) => e.into(),
+            Error::NotGguf => failure.hint("`ingot convert MODEL -o model.gguf` makes one"),
+            Error::Exists { ours: true, .. } => failure.hint("--force replaces it"),
+            Error::Exists { ours: false, .. } => {
+                failure.hint("name a folder that is not there yet, or empty")
+            }
+            Error::Model(_) => failure.hint("`ingot inspect MODEL` shows what can be read of it"),
+            _ => failure,
         }
     }
 }
