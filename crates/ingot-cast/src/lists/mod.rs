@@ -209,7 +209,7 @@ mod tests {
         for golden in Golden::all() {
             for precision in [Precision::Q8, Precision::F32] {
                 let model = golden.load(precision);
-                let made = make(&model.plan, 20, Some(2000)).unwrap();
+                let made = make(&model.plan, METAL, Some(2000)).unwrap();
                 let launches = made.lists.prompt.iter().map(|list| list.launches.len()).max().unwrap();
                 assert!(launches > model.info.layers && made.lists.prompt.len() <= 3, "{}", golden.name);
                 let one = Shape { rows: 1, outputs: 1, sequences: 1, context: 256 };
