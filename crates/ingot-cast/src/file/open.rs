@@ -137,7 +137,7 @@ impl CastFile {
     /// If one is wrong; [`Error::Stopped`].
     pub fn verify(&self, watch: &mut dyn FnMut(u64, u64) -> bool) -> Result<()> {
         let threads = std::thread::available_parallelism().map_or(1, |n| n.get());
-        Verification::start(self, threads - 1).finish()?;
+        Verification::start_all(self, threads - 1).finish()?;
         self.copy_model(&mut io::sink(), watch)
     }
 
