@@ -1,7 +1,9 @@
 //! Cast files as a whole. The program is this test, which has a seal like any other program
 //! with this library in it.
 
-use ingot_cast::file::{CastFile, Casting, Contents, Defaults, Error, Model, Runtime, Sizes, write};
+use ingot_cast::file::{
+    CastFile, Casting, Contents, Defaults, Error, Model, Runtime, Sizes, Verification, write,
+};
 use ingot_format::Bytes;
 use std::fs::{self, File};
 use std::os::unix::fs::{FileExt, PermissionsExt};
@@ -138,6 +140,38 @@ fn every_region_is_guarded() {
         file.write_all_at(&byte, at).unwrap();
     }
     assert!(is_whole(&path).unwrap(), "all bytes are as they were");
+}
+
+/// What is verified when the program starts: the model, and not the program.
+#[test]
+fn the_model_is_verified_first() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("fable");
+    cast(&own(), &path);
+    let index = CastFile::open(&path).unwrap().unwrap().index().clone();
+    let file = File::options().read(true).write(true).open(&path).unwrap();
+    let started = |threads| {
+        let cast = CastFile::open(&path).unwrap().unwrap();
+        Verification::start(&cast, threads).finish()
+    };
+    let model = [
+        index.model_start,
+        index.model_start + index.model_bytes / 2,
+        index.model_start + index.model_bytes - 1,
+    ];
+    for (at, is_found) in
+        model.map(|at| (at, true)).into_iter().chain([(4096, index.model_start < index.piece_bytes)])
+    {
+        let mut byte = [0];
+        file.read_exact_at(&mut byte, at).unwrap();
+        file.write_all_at(&[byte[0] ^ 1], at).unwrap();
+        for threads in [0, 3] {
+            assert_eq!(started(threads).is_err(), is_found, "byte {at}");
+        }
+        assert!(is_whole(&path).is_err());
+        file.write_all_at(&byte, at).unwrap();
+    }
+    assert!(started(1).is_ok());
 }
 
 #[test]

@@ -16,9 +16,9 @@
 //! the data: ELF files end with it, in Mach-O files the signature comes last.
 //!
 //! Three checksums: that of the index is in the seal, checked at once. The index has
-//! a CRC-32 of every few megabytes of everything before it, which [`Verification`] computes with
-//! all threads whenever the program starts, and the SHA-256 of the model, for who wants to know
-//! where it comes from.
+//! a CRC-32 of every few megabytes of everything before it; those of the model [`Verification`] computes
+//! with all threads whenever the program starts. And it has the SHA-256 of the model, for who wants
+//! to know where it comes from.
 
 mod checks;
 mod error;
