@@ -2,6 +2,7 @@
 
 use crate::cli::CastArgs;
 use crate::failure::Result;
+use crate::interrupt::Interrupt;
 use crate::models::Place;
 use crate::term::{Progress, printable};
 use ingot_cast::kernels;
@@ -11,8 +12,11 @@ use std::path::Path;
 
 pub fn run(args: &CastArgs, folder: &Path) -> Result {
     let file = Place::find(Some(&args.model))?.read()?;
+    let interrupt = Interrupt::install()?;
+    let catching = interrupt.catch();
     let progress = Progress::new("casting", 0);
-    let made = kernels::make(&file, folder, args.ctx.map(|n| n.get()), args.force)?;
+    let context = args.ctx.map(|n| n.get());
+    let made = kernels::make(&file, folder, context, args.force, &mut || !catching.pressed())?;
     drop(progress);
     if args.json {
         let json =
