@@ -38,7 +38,7 @@ impl NewFolder {
     }
 
     /// Where its files are until it is finished.
-    pub fn path(&self) -> &Path {
+    pub fn temporary(&self) -> &Path {
         &self.temporary
     }
 

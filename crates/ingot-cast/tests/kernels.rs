@@ -1,7 +1,7 @@
 //! The manifest of a model's kernels, followed to the letter by a program that knows nothing
 //! else, on the simulator: the logits are those of ingot.
 
-use ingot_cast::kernels;
+use ingot_cast::{Error, kernels};
 use ingot_format::{ModelFile, Tensor};
 use ingot_golden::fixtures;
 use ingot_gpu::device::{Bound, Device, Recorded};
@@ -213,7 +213,7 @@ fn the_manifest_is_all_it_takes() {
         let dir = tempfile::tempdir().unwrap();
         let folder = dir.path().join("kernels");
         let file = ModelFile::open(&fixtures().join(format!("models/{name}.gguf"))).unwrap();
-        let made = kernels::make(&file, &folder, None, false).unwrap();
+        let made = kernels::make(&file, &folder, None, false, &mut || true).unwrap();
         assert!(made.metal > 5 && made.cuda >= made.metal);
         for (kind, precision) in [("metal", Precision::F32), ("cuda", Precision::Q8)] {
             let model = Model::load(&file, precision).unwrap();
@@ -243,7 +243,10 @@ fn files_are_complete() {
     let dir = tempfile::tempdir().unwrap();
     let folder = dir.path().join("kernels");
     let file = ModelFile::open(&fixtures().join("models/llama-k-q4_k_m.gguf")).unwrap();
-    kernels::make(&file, &folder, None, false).unwrap();
+    let stopped = kernels::make(&file, &folder, None, false, &mut || false);
+    assert!(matches!(stopped, Err(Error::Stopped)));
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "something is left");
+    kernels::make(&file, &folder, None, false, &mut || true).unwrap();
     let manifest: Value =
         serde_json::from_str(&fs::read_to_string(folder.join("manifest.json")).unwrap()).unwrap();
     for kind in ["metal", "cuda"] {

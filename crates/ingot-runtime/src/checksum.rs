@@ -33,7 +33,7 @@ mod tests {
     fn parts_make_the_checksum_of_the_whole() {
         assert_eq!(crc32(b"123456789"), 0xcbf4_3926); // the customary check value
         assert_eq!(crc32(b""), 0);
-        let long: Vec<u8> = (0..2 * PART + 77).map(|i| (i * i >> 7) as u8).collect();
+        let long: Vec<u8> = (0..2 * PART + 77).map(|i| ((i * i) >> 7) as u8).collect();
         assert_eq!(crc32(&long), crc32fast::hash(&long));
     }
 }

@@ -28,11 +28,18 @@ pub struct Made {
     pub launches: usize,
 }
 
-/// Writes the folder.
+/// Writes the folder, or replaces one of ours with `force`, as long as `go_on` says so.
 ///
 /// # Errors
-/// If the model is not one that ingot runs on GPUs, or the folder is not free.
-pub fn make(file: &ModelFile, folder: &Path, context: Option<usize>, force: bool) -> Result<Made, Error> {
+/// If the model is not one that ingot runs on GPUs, or the folder is not free; then nothing is
+/// left of the new one.
+pub fn make(
+    file: &ModelFile,
+    folder: &Path,
+    context: Option<usize>,
+    force: bool,
+    go_on: &mut dyn FnMut() -> bool,
+) -> Result<Made, Error> {
     let new = NewFolder::create(folder, MARK, force)?;
     let load = |precision| Model::load_for(file, precision, context);
     let (rounded, exact) = (load(Precision::Q8)?, load(Precision::F32)?);
@@ -44,6 +51,9 @@ pub fn make(file: &ModelFile, folder: &Path, context: Option<usize>, force: bool
     let (metal_files, cuda_files) = (metal_files(&metal)?, cuda_files(&cuda)?);
     for (name, text) in metal_files.texts.iter().chain(&cuda_files.texts) {
         new.write(name, text)?;
+    }
+    if !go_on() {
+        return Err(Error::Stopped);
     }
     let devices = [
         Device { name: "metal", plan: &exact.plan, launches: &metal, files: &metal_files.of_kernels },

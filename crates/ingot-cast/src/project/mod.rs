@@ -65,8 +65,8 @@ struct Facts {
     template: Option<String>,
 }
 
-/// Makes a project in a folder. `progress` is told how many bytes of how many are written and
-/// says whether to go on.
+/// Makes a project in a folder. `progress` is told how many bytes of how many are written, of
+/// none before that begins, and says whether to go on.
 ///
 /// # Errors
 /// If the model is not one that ingot runs, is no GGUF file, or the folder is not free; then
@@ -82,8 +82,8 @@ pub fn make(
     let package = names::package(&folder.file_name().unwrap_or_default().to_string_lossy());
     let (model, texts) = load(file, choices.context)?;
     let facts = facts(gguf, &model, choices)?;
-    let recorded = record::record(file, Path::new(choices.name), choices.context)?;
-    let weights = weights::write(&new.path().join("weights.gguf"), gguf, &model.weights, progress)?;
+    let recorded = record::record(file, Path::new(choices.name), choices.context, &mut || progress(0, 0))?;
+    let weights = weights::write(&new.temporary().join("weights.gguf"), gguf, &model.weights, progress)?;
 
     let own = sources(&package, &facts, &texts, weights, &recorded);
     for (name, text) in &own {

@@ -20,8 +20,13 @@ pub struct Recorded {
     pub greedy: Vec<u32>,
 }
 
-/// Runs the model on the processor.
-pub fn record(file: &ModelFile, path: &Path, context: Option<usize>) -> Result<Recorded, Error> {
+/// Runs the model on the processor, as long as `go_on` says so.
+pub fn record(
+    file: &ModelFile,
+    path: &Path,
+    context: Option<usize>,
+    go_on: &mut dyn FnMut() -> bool,
+) -> Result<Recorded, Error> {
     let model = Model::from_file(file, path, &Options { context, ..Options::default() })?;
     let options = EncodeOptions { special: false, bos: true };
     let prompt = model.tokenizer().encode(PROMPT, options).map_err(|e| Error::Unsupported(e.to_string()))?;
@@ -32,6 +37,9 @@ pub fn record(file: &ModelFile, path: &Path, context: Option<usize>) -> Result<R
     let mut greedy = Vec::new();
     for piece in session.generate(&mut sampler, &request)? {
         greedy.extend(piece?.token);
+        if !go_on() {
+            return Err(Error::Stopped);
+        }
     }
     Ok(Recorded { prompt, greedy })
 }

@@ -125,17 +125,13 @@ impl<D: Device> GpuExecutor<D> {
         Ok(Self { device, plan, target, lists, memory, recorder, submission, counts, bytes: Vec::new() })
     }
 
-    fn source(&self) -> Source {
-        self.lists.map_or(Source::Lowered(self.target), Source::Listed)
-    }
-
     /// Runs one piece; logits of its outputs: `[O, vocab]`.
     fn piece(&mut self, piece: &Piece, logits: &mut [f32]) -> Result<(), ExecError> {
         let shape = self.shape(&piece.step);
         self.write_step(&piece.step)?;
-        let source = self.source();
+        let source = Source::of(&self.target, self.lists);
         let key = Key { shape, path: piece.path, submission: self.submission, window: 0 };
-        let ready = self.recorder.get(&self.device, &self.plan, &source, &mut self.memory, key)?;
+        let ready = self.recorder.get(&self.device, &self.plan, source, &mut self.memory, key)?;
         for part in &ready.parts {
             let fence = self.device.submit(&part.recording)?;
             self.device.wait(fence)?;

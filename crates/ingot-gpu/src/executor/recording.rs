@@ -27,15 +27,20 @@ pub(super) struct Key {
 
 /// Where launches come from.
 #[derive(Clone, Copy)]
-pub(super) enum Source {
+pub(super) enum Source<'a> {
     /// They are made from the plan.
-    Lowered(Target),
+    Lowered(&'a Target),
     /// They were made before.
     Listed(&'static Lists),
 }
 
-impl Source {
-    fn launches(&self, plan: &Plan, key: &Key) -> Result<Lowered, LowerError> {
+impl<'a> Source<'a> {
+    /// Those that were made before, if there are any.
+    pub(super) fn of(target: &'a Target, lists: Option<&'static Lists>) -> Self {
+        lists.map_or(Self::Lowered(target), Self::Listed)
+    }
+
+    fn launches(self, plan: &Plan, key: &Key) -> Result<Lowered, LowerError> {
         match (self, key.window) {
             (Self::Lowered(target), 0) => lower::lower(plan, target, &key.shape, key.path, false),
             (Self::Lowered(target), steps) => lower::lower_window(plan, target, &key.shape, steps),
@@ -85,7 +90,7 @@ impl<D: Device> Recorder<D> {
         &mut self,
         device: &D,
         plan: &Plan,
-        source: &Source,
+        source: Source,
         memory: &mut Memory<D>,
         key: Key,
     ) -> Result<&Ready<D>, ExecError> {

@@ -1,6 +1,6 @@
 //! Several decode steps in one submission, with tokens drawn on the device.
 
-use super::{GpuExecutor, Key};
+use super::{GpuExecutor, Key, Source};
 use crate::device::{Device, DeviceError};
 use crate::launches::sample::{AFTER_END, SAMPLE_WORDS, SampleParams, Sampling};
 use crate::lower::Path;
@@ -107,9 +107,9 @@ impl<D: Device> GpuExecutor<D> {
         let shape = self.shape_after(window.first, window.steps - 1);
         self.prepare_sampling(window)?;
         self.write_step(window.first)?;
-        let source = self.source();
+        let source = Source::of(&self.target, self.lists);
         let key = Key { shape, path: Path::Vector, submission: self.submission, window: window.steps };
-        let ready = self.recorder.get(&self.device, &self.plan, &source, &mut self.memory, key)?;
+        let ready = self.recorder.get(&self.device, &self.plan, source, &mut self.memory, key)?;
         let ring = &self.memory.sampling.as_ref().expect("just prepared").ring;
         let mut watch = Watch { sequences: window.draws.len(), steps: window.steps, next: 0 };
         for part in &ready.parts {

@@ -2,6 +2,7 @@
 
 use crate::cli::CastArgs;
 use crate::failure::{Failure, Result};
+use crate::interrupt::Interrupt;
 use crate::models::Place;
 use crate::term::{Progress, printable};
 use ingot_cast::kernels;
@@ -12,8 +13,11 @@ use std::path::Path;
 pub fn run(args: &CastArgs, folder: &Path) -> Result {
     let context = args.context_alone().map_err(Failure::usage)?;
     let file = Place::find(args.model.as_deref())?.read()?;
+    let interrupt = Interrupt::install()?;
+    let catching = interrupt.catch();
     let progress = Progress::new("casting", 0);
-    let made = kernels::make(&file, folder, context, args.force)?;
+    let context = context;
+    let made = kernels::make(&file, folder, context, args.force, &mut || !catching.pressed())?;
     drop(progress);
     if args.json {
         let json =
