@@ -16,7 +16,6 @@ pub fn run(args: &CastArgs, folder: &Path) -> Result {
     let interrupt = Interrupt::install()?;
     let catching = interrupt.catch();
     let progress = Progress::new("casting", 0);
-    let context = context;
     let made = kernels::make(&file, folder, context, args.force, &mut || !catching.pressed())?;
     drop(progress);
     if args.json {
