@@ -125,12 +125,13 @@ impl Program {
 
     fn write_step(&self, tokens: &[u32], past: usize) {
         let rows = tokens.len() as u32;
-        let sequence = 8 + 4 * rows;
-        let mut words = vec![rows, 1, 1, 1, 8, sequence, sequence + 4, sequence + 5];
+        let mut words = vec![rows, 1, 1, 1, 8 + 8 * rows, 0, 0, 0];
         for (position, token) in (past as u32..).zip(tokens) {
-            words.extend([*token, position, 0, 0]);
+            words.extend([*token, position, 0, 0, 0, 0, 0, 0]);
         }
-        words.extend([0, rows, past as u32, 0, rows - 1, 0]);
+        words[8 + 3] = rows - 1;
+        words[8 + 4..][..4].copy_from_slice(&[0, rows, past as u32, 0]);
+        words.push(0); // the only page
         let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
         self.device.write(&self.step, 0, &bytes).unwrap();
     }
