@@ -142,7 +142,7 @@ fn it_has_a_command_line_of_its_own() {
     {
         assert!(help.contains(word), "{word:?} is not in: {help}");
     }
-    for word in ["--model", "ingot run", "[MODEL]", "quantize"] {
+    for word in ["--model", "ingot run", "[MODEL]", "--quantize"] {
         assert!(!help.contains(word), "{word:?} is in: {help}");
     }
     for command in ["chat", "serve", "bench", "about", "extract"] {

@@ -48,7 +48,9 @@ fn what_is_no_model_is_refused() {
     let folder = Folder::new("cast-refused");
     let dir = folder.file("x");
     ingot(&["cast", "models/llama-s-safetensors", "--project", &dir]).fails(1, &["GGUF", "ingot convert"]);
-    ingot(&["cast", MODEL]).fails(2, &["--project"]);
+    ingot(&["cast", MODEL]).fails(2, &["--output"]);
+    ingot(&["cast", MODEL, "--project", &dir, "--temp", "1"]).fails(2, &["no --temp"]);
+    ingot(&["cast", MODEL, "--project", &dir, "--name", "x"]).fails(2, &["--name"]);
     ingot(&["cast", "no-such-model.gguf", "--project", &dir]).fails(1, &["no such model"]);
     let malformed = fs::read_dir(fixtures().join("malformed")).unwrap().flatten().map(|entry| entry.path());
     let malformed = malformed.filter(|path| path.extension().is_some_and(|e| e == "gguf"));
