@@ -26,7 +26,7 @@ Examples:
 The file is this program with the model behind it, which is used where it lies: nothing is
 installed or unpacked. It runs on computers of the same system and processor as this program,
 or as --runtime, from any folder, and needs nothing beside it (but a GPU's driver, if there
-is a GPU). Its checksums are verified whenever it starts.
+is a GPU). The model's checksums are verified whenever it starts.
 
 A GGUF file is put in byte for byte; a split one, a folder or what --quantize and --lora make
 is packed first, beside the new file. Of a cast file its model is taken.
