@@ -15,7 +15,7 @@ pub use arguments::{Arguments, program};
 pub use checksum::crc32;
 pub use description::{Description, WeightsFile, buffer, weight};
 pub use prompt::encode;
-pub use text::TextOut;
+pub use text::{TextOut, printable};
 
 pub use ingot_engine::{
     CacheType, Error, ExecutorKind, Finish, Model, Options, Request, Result, Sampler, SamplerOptions, Session,

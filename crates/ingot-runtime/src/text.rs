@@ -1,6 +1,17 @@
 //! Text that appears as it is written.
 
+use std::borrow::Cow;
 use std::io::{self, IsTerminal, Write};
+
+/// Text from a model or a file, safe to show: control characters, which could
+/// make a terminal do things, become visible.
+pub fn printable(text: &str) -> Cow<'_, str> {
+    let is_control = |c: char| c.is_control() && !matches!(c, '\n' | '\t');
+    if !text.contains(is_control) {
+        return Cow::Borrowed(text);
+    }
+    Cow::Owned(text.chars().map(|c| if is_control(c) { '\u{fffd}' } else { c }).collect())
+}
 
 /// Standard output for a model's text: exactly as it is into a pipe or file. On a terminal
 /// control characters, which could make it do things, become visible.
@@ -22,12 +33,9 @@ impl TextOut {
             return Ok(());
         }
         self.mid_line = !text.ends_with('\n');
-        let visible = |c: char| if c.is_control() && !matches!(c, '\n' | '\t') { '\u{fffd}' } else { c };
+        let text = if self.terminal { printable(text) } else { Cow::Borrowed(text) };
         let mut out = io::stdout().lock();
-        match self.terminal {
-            true => out.write_all(text.chars().map(visible).collect::<String>().as_bytes())?,
-            false => out.write_all(text.as_bytes())?,
-        }
+        out.write_all(text.as_bytes())?;
         out.flush()
     }
 
