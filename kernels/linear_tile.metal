@@ -12,10 +12,14 @@
 // weights. For each 32 rows of a tile there are two simdgroups, which share its tokens. Weights are
 // unpacked to half (to float with TILE_F32) once per tile, 32 columns at a time; the next ones are
 // on their way meanwhile. Sums are f32, in ascending order of k whatever the tile's size is.
+// With WIDE tiles are 128 weight rows, packed rows come as include/wide.h says, and SPLIT threadgroups
+// (in z) share the columns of a tile: see include/linear_wide.h. GLU, which is for WIDE with one part: 1
+// or 2, out = gated(w0 x) * (w1 x), where w1 is a second matrix like w0.
 //
 // A launch knows up to two types of blocks; HOW_p has bits: 0-3 which x, 4 which type,
 // 5-7 activation, 8 bias, 9 residual.
 //
+// variants: WIDE=1 TILE_T=256; WIDE=1 TILE_T=256 SPLIT=2; WIDE=1 TILE_T=128 BLOCK0=10 BLOCK1=12 ALIGN1=2; WIDE=1 TILE_T=256 GLU=1 BLOCK0=16; WIDE=1 TILE_T=128 BLOCK0=3 ALIGN0=2
 // variants: TILE_T=64; TILE_T=128 RESIDENT=3; TILE_T=128 TILE_R=128; TILE_T=128 TILE_R=128 RESIDENT=2; TILE_F32=1; BLOCK0=0; BLOCK0=2; BLOCK0=3 ALIGN0=2; BLOCK0=3; BLOCK0=3 TILE_F32=1; BLOCK0=3 TILE_T=128 TILE_R=128 RESIDENT=2; BLOCK0=4 ALIGN0=2; BLOCK0=5 ALIGN0=4; BLOCK0=6 ALIGN0=2; BLOCK0=7 ALIGN0=8; BLOCK0=8 ALIGN0=4; BLOCK0=9 ALIGN0=2; BLOCK0=10; BLOCK0=11; BLOCK0=12 ALIGN0=2; BLOCK0=13 ALIGN0=2; BLOCK0=14 ALIGN0=8; BLOCK0=15 ALIGN0=1; BLOCK0=16 TILE_T=128 TILE_R=128; BLOCK0=16 TILE_F32=1; BLOCK0=17; BLOCK0=10 BLOCK1=12 ALIGN1=2 TILE_T=128 TILE_R=128 RESIDENT=2
 #ifndef TILE_T
 #define TILE_T 32
@@ -39,7 +43,20 @@
 #ifndef ALIGN1
 #define ALIGN1 16
 #endif
+#ifndef WIDE
+#define WIDE 0
+#endif
+#include "activation.h"
+#include "packed.h"
+#include "step.h"
+#include "tile_blocks.h"
+#include "tile_part.h"
+#include "tile_weights.h"
+#if WIDE
+#include "linear_wide.h"
+#else
 #include "linear_tile.h"
+#endif
 
 constant uint ROWS0 [[function_constant(0)]];
 constant uint ROWS1 [[function_constant(1)]];
@@ -70,7 +87,7 @@ constant uint PARTS [[function_constant(24)]];
 // Part n, if the tile of weight rows is among its own; else goes on to the next part.
 #define TAKE(n, ROWS, COLS, HOW)                                                                               \
     if (!found && n < PARTS) {                                                                                 \
-        const uint tiles_of = (ROWS + TILE_R - 1) / TILE_R;                                                    \
+        const uint tiles_of = (ROWS + ROWS_OF_TILE - 1) / ROWS_OF_TILE;                                                    \
         found = tile < tiles_of;                                                                               \
         if (found) {                                                                                           \
             part.w = w##n;                                                                                     \
@@ -115,7 +132,7 @@ kernel void linear_tile(device const uchar* x0 [[buffer(0)]], // [T] packed rows
                         device float* out6 [[buffer(28)]],
                         device float* out7 [[buffer(29)]],
                         device const uint* step [[buffer(30)]],
-                        uint2 group [[threadgroup_position_in_grid]],
+                        uint3 group [[threadgroup_position_in_grid]],
                         uint lane [[thread_index_in_simdgroup]],
                         uint simdgroup [[simdgroup_index_in_threadgroup]]) {
     threadgroup uint4 tiles[TILES_SIZE];
@@ -137,7 +154,19 @@ kernel void linear_tile(device const uchar* x0 [[buffer(0)]], // [T] packed rows
     at.lane = lane;
     at.simdgroup = simdgroup;
     at.token = group.x * TILE_T;
-    at.row = tile * TILE_R;
+#if WIDE
+    part.second = w1;
+    at.quarter = lane % 4;
+    at.row = tile * ROWS_OF_TILE + simdgroup * ROWS_OF_SIMDGROUP + lane / 4;
+    if (part.how & HOW_SECOND) {
+#if BLOCK1 >= 0
+        wide<BLOCK1, ALIGN1>(part, at, group.z, step, b1, tiles);
+#endif
+    } else {
+        wide<BLOCK0, ALIGN0>(part, at, group.z, step, b1, tiles);
+    }
+#else
+    at.row = tile * ROWS_OF_TILE;
     TileC sums[SUMS];
     if (part.how & HOW_SECOND) {
 #if BLOCK1 >= 0
@@ -147,4 +176,5 @@ kernel void linear_tile(device const uchar* x0 [[buffer(0)]], // [T] packed rows
         multiply<Weights<BLOCK0, ALIGN0>>(part, at, step, (threadgroup tile_t*)tiles, sums);
     }
     finish(part, at, step_rows(step), b1, (threadgroup float*)tiles, sums);
+#endif
 }

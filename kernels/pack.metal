@@ -10,13 +10,18 @@
 // A threadgroup packs a row; grid (T, inputs). What is not used may be any memory. All in f32
 // up to the last rounding.
 //
-// variants: NORM=1; NORM=2; GLU=1; GLU=2; TILE_F32=1; NORM=1 TILE_F32=1; NORM=2 TILE_F32=1; GLU=1 TILE_F32=1
+// With WIDE packed rows are those for include/wide.h.
+//
+// variants: WIDE=1 NORM=1; WIDE=1 GLU=1; NORM=1; NORM=2; GLU=1; GLU=2; TILE_F32=1; NORM=1 TILE_F32=1; NORM=2 TILE_F32=1; GLU=1 TILE_F32=1
 #include "activation.h"
 #include "packed.h"
 #include "reduce.h"
 
 #ifndef NORM
 #define NORM 0
+#endif
+#ifndef WIDE
+#define WIDE 0
 #endif
 #ifndef GLU
 #define GLU 0
@@ -78,6 +83,7 @@ kernel void pack(device const float* x0 [[buffer(0)]],     // [T, WIDTH]
                  device uchar* out4 [[buffer(12)]],        //
                  device uchar* out5 [[buffer(13)]],        //
                  uint2 group [[threadgroup_position_in_grid]],
+                 uint2 groups [[threadgroups_per_grid]],
                  uint thread_index [[thread_index_in_threadgroup]],
                  uint lane [[thread_index_in_simdgroup]],
                  uint simdgroup [[simdgroup_index_in_threadgroup]]) {
@@ -87,7 +93,11 @@ kernel void pack(device const float* x0 [[buffer(0)]],     // [T, WIDTH]
     device const float* x = n == 0 ? x0 : n == 1 ? x1 : n == 2 ? x2 : n == 3 ? x3 : n == 4 ? x4 : x5;
     device uchar* out = n == 0 ? out0 : n == 1 ? out1 : n == 2 ? out2 : n == 3 ? out3 : n == 4 ? out4 : out5;
     const ulong at = ulong(group.x) * WIDTH;
+#if WIDE
+    const uint t = group.x, padded = wide_tokens(groups.x);
+#else
     out += ulong(group.x) * packed_row_bytes(WIDTH);
+#endif
     Row row;
     row.x = x + at;
     row.up = x1 + at;
@@ -117,10 +127,20 @@ kernel void pack(device const float* x0 [[buffer(0)]],     // [T, WIDTH]
         largest = max(largest, max(max(fabs(v.x), fabs(v.y)), max(fabs(v.z), fabs(v.w))));
     }
     const float scale = pack_scale(threadgroup_max(largest, shared, simdgroup, lane, simdgroups));
+#if WIDE
+    if (thread_index == 0) ((device float*)out)[t] = 1.0f / scale;
+    device half* to = (device half*)(out + 4 * padded);
+    for (uint i = begin; i < (WIDTH + WIDE_STEP - 1) / WIDE_STEP * WIDE_STEP; i += stride) {
+        const half4 v = tile_values(values(row, i) * float4(scale));
+        *(device half2*)(to + wide_place(t, i, padded)) = half2(v.x, v.y);
+        *(device half2*)(to + wide_place(t, i + 2, padded)) = half2(v.z, v.w);
+    }
+#else
     if (thread_index < PACKED_HEADER / 16) {
         ((device float4*)out)[thread_index] = float4(thread_index == 0 ? 1.0f / scale : 0.0f, 0.0f, 0.0f, 0.0f);
     }
     for (uint i = begin; i < packed_values(WIDTH); i += stride) {
         ((device tile_t4*)(out + PACKED_HEADER))[i / 4] = tile_values(values(row, i) * float4(scale));
     }
+#endif
 }

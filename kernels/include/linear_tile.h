@@ -4,9 +4,7 @@
 // multiplied the next is on its way, rows of tokens and of weights in half as they are,
 // other weights by way of registers, unpacked when they are stored.
 #pragma once
-#include "activation.h"
 #include "packed.h"
-#include "step.h"
 #include "tile_blocks.h"
 #include "tile_weights.h"
 
@@ -32,21 +30,7 @@
 #define SUMS_T (SIMDGROUP_T / 16) // matrices of 16 by 16
 #define SUMS_R (SIMDGROUP_R / 16)
 #define SUMS (SUMS_T * SUMS_R)
-
-// Bits of Part::how; the twin is crates/ingot-gpu/src/launches/linear_tile.rs.
-#define HOW_X 15
-#define HOW_SECOND 16
-#define HOW_ACTIVATION(how) (((how) >> 5) & 7)
-#define HOW_BIAS 256
-#define HOW_RESIDUAL 512
-
-struct Part {
-    device const uchar* x;    // [T] packed rows
-    device const uchar* w;    // [rows, cols]
-    device const float* bias; // [rows]
-    device float* out;        // [T, rows]
-    uint rows, cols, how;
-};
+#define ROWS_OF_TILE TILE_R
 
 /// Where the tile begins, and who looks after which part of it.
 struct Place {

@@ -23,3 +23,21 @@ inline float pack_scale(float largest) {
     return largest > 0.0f ? as_type<float>((264 - exponent) << 23) : 1.0f;
 #endif
 }
+
+// The same for the products of wide.h: first a factor (float) for each token; then come, step after step of
+// 64 columns, all tokens in halves.
+#define WIDE_STEP 64 // columns
+#define WIDE_BYTES 128 // of a token in a step
+
+/// Tokens that packed rows have room for: whole tiles. Twin: crates/ingot-gpu/src/launches/pack.rs.
+inline uint wide_tokens(uint tokens) {
+    const uint tile = tokens > 256 ? 256 : 128;
+    return (tokens + tile - 1) / tile * tile;
+}
+
+/// Where value `column` of token t is among these, in the order of wide.h; the 16 bytes that are
+/// taken of eight neighbouring tokens at a time are in different banks.
+inline ulong wide_place(uint t, uint column, uint padded) {
+    const uint c = column % WIDE_STEP, part = c % 16 / 2;
+    return (ulong(column / WIDE_STEP) * padded + t) * WIDE_STEP + (part ^ (t % 8)) * 8 + c / 16 * 2 + c % 2;
+}

@@ -119,6 +119,8 @@ pub struct Info {
     /// True if there is an instruction for products of 8-bit integers, so that
     /// quantised weights are best multiplied by activations in 8 bits.
     pub int8_dot: bool,
+    /// True if four simdgroups multiply matrices together, as `kernels/include/wide.h` does.
+    pub wide: bool,
 }
 
 impl From<DeviceError> for ingot_plan::ExecError {

@@ -41,7 +41,8 @@ impl Layer {
         let qkv = tables.map(|table| b.embed(table));
         let out = b.attention(qkv, [heads, kv_heads], 1.0 / (n as f32).sqrt(), window);
         let logits = b.select(out);
-        let target = Target { cores: 4, cache, exact: true, eights: false, tuning: Tuning::default() };
+        let target =
+            Target { cores: 4, cache, exact: true, eights: false, wide: false, tuning: Tuning::default() };
         Self { plan: b.finish(logits), n, heads, kv_heads, qkv, norms, target }
     }
 

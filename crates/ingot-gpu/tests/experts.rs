@@ -93,6 +93,7 @@ impl Case {
             cache: DType::F16,
             exact: false,
             eights: self.eights,
+            wide: false,
             tuning: Tuning::default(),
         };
         bench
@@ -194,8 +195,14 @@ fn embeddings() {
             let shape = Shape { rows: 3, outputs: 0, sequences: 2, context: 0 };
             let norm = normed.then_some(Norm::Layer { weight: weight_id, bias: bias_id, eps: 1e-5 });
             let Op::Embed(op) = &plan.ops()[0] else { panic!("{plan}") };
-            let target =
-                Target { cores: 2, cache: DType::F16, exact: false, eights, tuning: Tuning::default() };
+            let target = Target {
+                cores: 2,
+                cache: DType::F16,
+                exact: false,
+                eights,
+                wide: false,
+                tuning: Tuning::default(),
+            };
             bench.run(&[embed(&plan, &target, &shape, op, norm, out).unwrap()]);
 
             let mut expected: Vec<f64> = Vec::new();

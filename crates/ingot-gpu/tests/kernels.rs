@@ -108,8 +108,14 @@ fn kernels_are_made_for_models_and_not_for_steps() {
     let models = MODELS.iter().map(|name| (*name, fixture(name))).chain([("large", large())]);
     for (name, plan) in models {
         for cores in [4, 10, 132] {
-            let target =
-                Target { cores, cache: DType::F16, exact: false, eights: false, tuning: Tuning::default() };
+            let target = Target {
+                cores,
+                cache: DType::F16,
+                exact: false,
+                eights: false,
+                wide: false,
+                tuning: Tuning::default(),
+            };
             let mut options = BTreeSet::new();
             for path in [Path::Vector, Path::Tile] {
                 let (mut all, mut of_a_step) = (Kernels::new(), BTreeMap::new());

@@ -163,6 +163,7 @@ impl Case {
             cache: DType::F16,
             exact: false,
             eights: self.eights,
+            wide: false,
             tuning: Tuning::default(),
         };
         let linear = Linear {

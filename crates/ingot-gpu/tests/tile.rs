@@ -8,7 +8,7 @@ use ingot_format::{Bytes, DType, Tensor};
 use ingot_gpu::launch::What;
 use ingot_gpu::launches::attention_tile::attention_tile;
 use ingot_gpu::launches::cache::page_bytes;
-use ingot_gpu::launches::linear_tile::{Part, linear_tile};
+use ingot_gpu::launches::linear_tile::{Part, gated_tile, gates, linear_tile};
 use ingot_gpu::launches::pack::{Input, pack, packed_bytes};
 use ingot_gpu::launches::{Norm, Shape, Target};
 use ingot_gpu::sim::{Options, SimDevice};
@@ -48,6 +48,10 @@ struct Case {
     launches: usize,
     /// Weights are arranged in eights.
     eights: bool,
+    /// On tiles as Hopper has them.
+    wide: bool,
+    /// The two parts are a gate and what it gates.
+    gated: bool,
 }
 
 fn case(parts: &[P], tokens: usize) -> Case {
@@ -62,7 +66,13 @@ fn case(parts: &[P], tokens: usize) -> Case {
         cores: 4,
         launches: 1,
         eights: false,
+        wide: false,
+        gated: false,
     }
+}
+
+fn wide(parts: &[P], tokens: usize) -> Case {
+    Case { wide: true, ..case(parts, tokens) }
 }
 
 /// Rows of all kinds: usual, beyond the range of half, far below it, equal, zero, one outlier.
@@ -145,6 +155,7 @@ impl Case {
             cache: DType::F16,
             exact: self.exact,
             eights: self.eights,
+            wide: self.wide,
             tuning: Tuning::default(),
         };
         let shape = Shape { rows: self.tokens, outputs: 1, sequences: 1, context: self.tokens };
@@ -155,7 +166,7 @@ impl Case {
         ][self.norm];
         let mut launches = Vec::new();
         for n in 0..count {
-            let bytes = packed_bytes(self.tokens, width(n), self.exact);
+            let bytes = packed_bytes(&target, self.tokens, width(n));
             bench.room(What::Scratch(n), bytes / 4);
         }
         if self.glu {
@@ -175,12 +186,25 @@ impl Case {
         let residual = random.values(self.tokens * self.parts[0].1, 0.0, 1.0);
         bench.put(RESIDUAL, &residual);
         bench.step(&Step { tokens: vec![0; self.tokens], outputs: vec![0], ..Step::default() });
-        let products =
-            linear_tile(&plan, &target, &parts, self.residual.then_some(RESIDUAL), self.tokens).unwrap();
+        let products = match self.gated {
+            true => {
+                let (gate, up) = (&parts[0], parts[1].weight);
+                assert!(gates(&plan, &target, [gate.weight, up], self.tokens));
+                vec![gated_tile(&plan, &target, gate, up, Gate::Silu, self.tokens).unwrap()]
+            }
+            false => {
+                linear_tile(&plan, &target, &parts, self.residual.then_some(RESIDUAL), self.tokens).unwrap()
+            }
+        };
         assert_eq!(products.len(), self.launches);
         launches.extend(products);
         bench.run(&launches);
 
+        if self.gated {
+            let got = bench.get(parts[0].out);
+            self.compare_gated(&got, &inputs[0], &unpacked);
+            return got;
+        }
         let mut all = Vec::new();
         for (n, P(dtype, rows, cols, x, _, activation)) in self.parts.iter().enumerate() {
             let got = bench.get(parts[n].out);
@@ -202,6 +226,35 @@ impl Case {
             all.extend(got);
         }
         all
+    }
+
+    /// Gates and what they gate, each within the limit of a product.
+    fn compare_gated(&self, got: &[f32], input: &[f32], unpacked: &[(Vec<f32>, Vec<f32>)]) {
+        let P(_, rows, cols, ..) = self.parts[0];
+        for (i, &got) in got.iter().enumerate() {
+            let (t, r) = (i / rows, i % rows);
+            let x = &input[t * cols..][..cols];
+            let largest = x.iter().fold(0.0f32, |m, x| m.max(x.abs()));
+            let product = |w: &[f32]| {
+                let (mut sum, mut limit) = (0.0, 0.0);
+                for (&x, &w) in x.iter().zip(&w[r * cols..][..cols]) {
+                    sum += f64::from(x) * f64::from(w);
+                    limit += 1e-3 * (f64::from(x) * f64::from(w)).abs()
+                        + f64::from(w.abs())
+                            * (f64::from(largest) * 2f64.powi(-35) + f64::from(x.abs()) * 2f64.powi(-25));
+                }
+                (sum, limit)
+            };
+            let ((gate, gate_limit), (up, up_limit)) = (product(&unpacked[0].0), product(&unpacked[1].0));
+            // The slope of silu is at most 1.1.
+            let limit = 1.1 * gate_limit * (up.abs() + up_limit) + silu(gate).abs() * up_limit + 1e-30;
+            let expected = silu(gate) * up;
+            let error = (f64::from(got) - expected).abs();
+            assert!(
+                error <= limit + 2e-6 * expected.abs(),
+                "token {t}, row {r}: {got:e}, expected {expected:e}"
+            );
+        }
     }
 
     fn normed(&self, x: &[f32], [weight, bias]: &[(WeightId, Vec<f32>); 2]) -> Vec<f64> {
@@ -319,6 +372,58 @@ fn gates_and_residuals() {
 }
 
 #[test]
+fn wide_tiles() {
+    use Activation::{Identity, SquaredRelu, Tanh};
+    for dtype in DType::ALL.into_iter().filter(|d| *d != DType::F32) {
+        let cols = if dtype.block_len() == 256 { 512 } else { 96 };
+        wide(&[plain(dtype, 133, cols)], 65).check();
+    }
+    for (rows, cols, tokens) in [(1, 1, 66), (7, 200, 129), (129, 33, 70), (260, 64, 257)] {
+        wide(&[plain(DType::F16, rows, cols)], tokens).check();
+        wide(&[plain(DType::BF16, rows, cols)], tokens).check();
+    }
+    let parts = [
+        P(DType::Q4_K, 64, 256, 0, true, Identity),
+        P(DType::Q6_K, 10, 256, 0, true, Tanh),
+        P(DType::Q4_K, 129, 256, 1, false, SquaredRelu),
+        P(DType::Q6_K, 40, 256, 2, true, Activation::Sigmoid),
+    ];
+    for norm in 0..3 {
+        Case { norm, ..wide(&parts[..2], 70) }.check();
+    }
+    wide(&parts, 90).check();
+    Case { glu: true, residual: true, ..wide(&[P(DType::Q4_0, 70, 160, 0, true, Identity)], 80) }.check();
+}
+
+#[test]
+fn wide_tiles_that_are_shared() {
+    // So many cores that columns are split: even and odd numbers of steps, and a single one.
+    for (cols, tokens) in [(512, 300), (192, 100), (64, 65)] {
+        let split = Case { cores: 100, residual: true, ..wide(&[plain(DType::Q8_0, 140, cols)], tokens) };
+        split.check();
+    }
+}
+
+#[test]
+fn wide_gates() {
+    for (dtype, rows, cols) in [(DType::Q8_0, 100, 96), (DType::Q6_K, 64, 512), (DType::F16, 70, 40)] {
+        for cores in [1, 100] {
+            let parts = [plain(dtype, rows, cols); 2];
+            Case { gated: true, cores, ..wide(&parts, 130) }.check();
+        }
+    }
+}
+
+#[test]
+fn wide_rows_do_not_depend_on_each_other() {
+    let parts = [plain(DType::Q8_0, 100, 320)];
+    let few = wide(&parts, 65).check();
+    for tokens in [128, 257] {
+        assert_eq!(wide(&parts, tokens).check()[..few.len()], few, "{tokens} tokens");
+    }
+}
+
+#[test]
 fn rows_do_not_depend_on_each_other() {
     let parts = [plain(DType::Q8_0, 100, 320)];
     let few = case(&parts, 3).check();
@@ -349,7 +454,7 @@ impl Layer {
         let qkv = [heads[0], heads[1], heads[1]].map(&mut embed);
         let out = b.attention(qkv, heads, 1.0 / (n as f32).sqrt(), window);
         let logits = b.select(out);
-        let target = Target { cores: 4, cache, exact, eights: false, tuning: Tuning::default() };
+        let target = Target { cores: 4, cache, exact, eights: false, wide: false, tuning: Tuning::default() };
         Self { plan: b.finish(logits), n, heads, q: qkv[0], target }
     }
 

@@ -30,7 +30,7 @@ functions! {
     cuMemcpyHtoDAsync_v2 cuMemcpyDtoHAsync_v2 cuMemcpyDtoDAsync_v2 cuMemsetD8Async
     cuStreamCreate cuStreamDestroy_v2 cuStreamSynchronize cuStreamBeginCapture_v2 cuStreamEndCapture
     cuEventCreate cuEventDestroy_v2 cuEventRecord cuEventRecordWithFlags cuEventSynchronize cuEventElapsedTime
-    cuModuleLoadData cuModuleUnload cuModuleGetFunction cuFuncGetAttribute
+    cuModuleLoadData cuModuleUnload cuModuleGetFunction cuFuncGetAttribute cuFuncSetAttribute
     cuGraphCreate cuGraphDestroy cuGraphAddKernelNode_v2 cuGraphAddDependencies_v2
     cuGraphInstantiateWithFlags cuGraphLaunch cuGraphExecDestroy cuLaunchKernelEx
 }
@@ -122,16 +122,23 @@ pub(super) fn device(number: usize) -> Result<(CUdevice, u32), DeviceError> {
     let mut device = 0;
     // SAFETY: the driver is loaded; writes a handle.
     check(unsafe { cuDeviceGet(&mut device, number as c_int) }, "opening an NVIDIA GPU")?;
-    let major = attribute(device, CUdevice_attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?;
-    let minor = attribute(device, CUdevice_attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?;
-    let architecture = 10 * major + minor;
+    let architecture = architecture(device)?;
     if architecture < MIN_ARCHITECTURE {
         return Err(DeviceError::Unavailable(format!(
-            "{} has compute capability {major}.{minor}, 8.0 or later is needed",
-            name(device)?
+            "{} has compute capability {}.{}, 8.0 or later is needed",
+            name(device)?,
+            architecture / 10,
+            architecture % 10
         )));
     }
     Ok((device, architecture))
+}
+
+/// 80 for compute capability 8.0.
+fn architecture(device: CUdevice) -> Result<u32, DeviceError> {
+    let major = attribute(device, CUdevice_attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?;
+    let minor = attribute(device, CUdevice_attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?;
+    Ok(10 * major + minor)
 }
 
 /// What a device is; `memory` is all it has.
@@ -147,6 +154,7 @@ pub(super) fn info(device: CUdevice) -> Result<Info, DeviceError> {
         memory: memory as u64,
         shares_memory: false,
         int8_dot: true,
+        wide: architecture(device)? == 90,
     })
 }
 

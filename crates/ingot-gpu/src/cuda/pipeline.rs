@@ -2,13 +2,14 @@
 
 use super::cache::Cache;
 use super::driver::{
-    CUfunction, CUmodule, CUresult, Context, check, cuFuncGetAttribute, cuModuleGetFunction,
-    cuModuleLoadData, cuModuleUnload, explain,
+    CUfunction, CUmodule, CUresult, Context, check, cuFuncGetAttribute, cuFuncSetAttribute,
+    cuModuleGetFunction, cuModuleLoadData, cuModuleUnload, explain,
 };
 use super::nvrtc::Nvrtc;
 use crate::device::DeviceError;
 use crate::launch::Kernel;
 use crate::msl::CudaSource;
+use cudarc::driver::sys::CUfunction_attribute;
 use std::ffi::CString;
 use std::ptr;
 use std::sync::Arc;
@@ -29,6 +30,8 @@ pub(super) struct Module {
     pub(super) name: String,
     pub(super) buffers: usize,
     pub(super) max_threads: u32,
+    /// Bytes of shared memory beyond what the kernel declares.
+    pub(super) shared: u32,
 }
 
 // SAFETY: handles of the driver, which any thread may use; nothing changes after loading.
@@ -70,16 +73,25 @@ impl CudaPipeline {
             name: describe(kernel),
             buffers: source.buffers,
             max_threads: 0,
+            shared: 0,
         };
         let name = CString::new(source.entry.as_str()).map_err(|e| failed(e.to_string()))?;
         // SAFETY: the module is loaded; writes a handle that lives as long as the module.
         let status = unsafe { cuModuleGetFunction(&mut module.function, handle, name.as_ptr()) };
         check(status, &module.name)?;
         let mut threads = 0;
-        let which = cudarc::driver::sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_THREADS_PER_BLOCK;
+        let which = CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_THREADS_PER_BLOCK;
         // SAFETY: the function was just found; writes an integer.
         check(unsafe { cuFuncGetAttribute(&mut threads, which, module.function) }, &module.name)?;
         module.max_threads = u32::try_from(threads).unwrap_or(0);
+        if let Some((_, bytes)) = kernel.options.iter().find(|(name, _)| name == "INGOT_SHARED") {
+            let (which, bytes) =
+                (CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, *bytes);
+            let bytes = i32::try_from(bytes).map_err(|e| failed(e.to_string()))?;
+            // SAFETY: the function was just found.
+            check(unsafe { cuFuncSetAttribute(module.function, which, bytes) }, &module.name)?;
+            module.shared = bytes.unsigned_abs();
+        }
         Ok(Self(Arc::new(module)))
     }
 }

@@ -82,6 +82,7 @@ impl<D: Device> GpuExecutor<D> {
         let target = Target {
             // What is copied anyway is copied as kernels like it best.
             eights: !device.info().shares_memory,
+            wide: device.info().wide,
             ..Target::new(&plan, device.info().cores, options)
         };
         let shape = Shape { rows: 1, outputs: 1, sequences: 1, context: LEAST_CONTEXT };

@@ -2,9 +2,11 @@
 
 use super::Target;
 use super::block_types::{UnsupportedType, stored};
-use super::pack::packed_bytes;
+use super::linear_vec::glu_option;
+use super::pack::{packed_bytes, wide_tile};
 use crate::launch::{Kernel, Launch, Operand, What};
-use ingot_plan::ops::Activation;
+use ingot_format::DType;
+use ingot_plan::ops::{Activation, Gate};
 use ingot_plan::{Plan, WeightId};
 
 /// Products, inputs and types of blocks that the kernel has room for.
@@ -47,6 +49,7 @@ pub fn linear_tile(
         parts.len() == 1 || !parts.is_empty() && residual.is_none(),
         "linear_tile: {parts:?}, {residual:?}"
     );
+    let residual = residual.map_or(Extra::None, Extra::Residual);
     let mut launches = Vec::new();
     let mut batch = Batch::default();
     for part in parts {
@@ -60,6 +63,38 @@ pub fn linear_tile(
     }
     launches.push(batch.launch(plan, target, residual, rows));
     Ok(launches)
+}
+
+/// Whether [`gated_tile`] is there for two matrices `[R, C]` and so many rows.
+pub fn gates(plan: &Plan, target: &Target, [gate, up]: [WeightId; 2], rows: usize) -> bool {
+    let [gate, up] = [plan.weight(gate), plan.weight(up)];
+    let alike = gate.dtype == up.dtype && gate.shape == up.shape;
+    alike && gate.dtype != DType::F32 && target.is_wide(rows)
+}
+
+/// The launch for `f(gate x) * (up x)`, written to the gate's `out`; `up` is like the gate's matrix, see [`gates`].
+pub fn gated_tile(
+    plan: &Plan,
+    target: &Target,
+    gate: &Part,
+    up: WeightId,
+    f: Gate,
+    rows: usize,
+) -> Result<Launch, UnsupportedType> {
+    let weight = plan.weight(gate.weight);
+    let mut batch = Batch::default();
+    batch.take(gate, stored(weight.dtype, weight.shape[1], target.eights)?);
+    Ok(batch.launch(plan, target, Extra::Gated(up, f), rows))
+}
+
+/// What else a launch of one part does.
+#[derive(Clone, Copy)]
+enum Extra {
+    None,
+    /// `[T, R]`, added.
+    Residual(What),
+    /// The matrix that is gated.
+    Gated(WeightId, Gate),
 }
 
 /// The parts of one launch, with their inputs and types of blocks.
@@ -89,37 +124,45 @@ impl<'a> Batch<'a> {
         true
     }
 
-    fn launch(&self, plan: &Plan, target: &Target, residual: Option<What>, rows: usize) -> Launch {
+    fn launch(&self, plan: &Plan, target: &Target, extra: Extra, rows: usize) -> Launch {
         let shape = |i: usize| self.parts.get(i).map_or((0, 0), |(p, ..)| shape(plan, p));
         let part_rows = std::array::from_fn(|i| shape(i).0);
-        let tiles = Tiles::choose(target, &part_rows, rows);
-        let mut kernel = Kernel::new("linear_tile")
-            .option("TILE_T", tiles.tokens as i64)
-            .option("TILE_R", tiles.rows as i64)
-            .option("RESIDENT", tiles.resident as i64)
-            .option("TILE_F32", target.exact)
-            .uint("PARTS", self.parts.len());
+        let kernel = Kernel::new("linear_tile");
+        let (mut kernel, grid, threads) = match target.is_wide(rows) {
+            true => {
+                let gate = if let Extra::Gated(_, f) = extra { Some(f) } else { None };
+                let tiles = Wide::choose(target, &part_rows, gate.is_some(), rows);
+                (
+                    tiles.kernel(kernel).option("GLU", glu_option(gate)),
+                    tiles.grid(&part_rows, rows),
+                    Wide::THREADS,
+                )
+            }
+            false => {
+                let tiles = Tiles::choose(target, &part_rows, rows);
+                let kernel = tiles.kernel(kernel).option("TILE_F32", target.exact);
+                (kernel, tiles.grid(&part_rows, rows), tiles.threads())
+            }
+        };
+        kernel = kernel.uint("PARTS", self.parts.len());
         for (n, (block, align)) in self.kinds.iter().enumerate() {
             kernel = kernel.option(format!("BLOCK{n}"), *block).option(format!("ALIGN{n}"), *align);
         }
         for i in 0..MOST_PARTS {
-            let how =
-                self.parts.get(i).map_or(0, |(p, input, kind)| how(p, *input, *kind, residual.is_some()));
+            let how = self
+                .parts
+                .get(i)
+                .map_or(0, |(p, input, kind)| how(p, *input, *kind, matches!(extra, Extra::Residual(_))));
             kernel = kernel.uint(ROWS[i], shape(i).0).uint(COLS[i], shape(i).1).uint(HOW[i], how);
         }
-        Launch {
-            kernel,
-            operands: self.operands(plan, target, residual, rows),
-            grid: tiles.grid(&part_rows, rows),
-            threads: tiles.threads() as u32,
-        }
+        Launch { kernel, operands: self.operands(plan, target, extra, rows), grid, threads: threads as u32 }
     }
 
-    fn operands(&self, plan: &Plan, target: &Target, residual: Option<What>, rows: usize) -> Vec<Operand> {
+    fn operands(&self, plan: &Plan, target: &Target, extra: Extra, rows: usize) -> Vec<Operand> {
         let mut operands = vec![Operand::absent(); MOST_INPUTS + 3 * MOST_PARTS];
         let (inputs, of_parts) = operands.split_at_mut(MOST_INPUTS);
         for (part, input, _) in &self.parts {
-            let bytes = packed_bytes(rows, shape(plan, part).1, target.exact);
+            let bytes = packed_bytes(target, rows, shape(plan, part).1);
             inputs[*input] = Operand { range: Some(0..bytes), ..Operand::read(part.x) };
         }
         for (i, (part, ..)) in self.parts.iter().enumerate() {
@@ -130,8 +173,10 @@ impl<'a> Batch<'a> {
             of_parts[2 * MOST_PARTS + i] = Operand::write(part.out);
         }
         // There are no more than 31 operands: the place of a second part's bias is free.
-        if let Some(residual) = residual {
-            of_parts[MOST_PARTS + 1] = Operand::read(residual);
+        match extra {
+            Extra::None => {}
+            Extra::Residual(residual) => of_parts[MOST_PARTS + 1] = Operand::read(residual),
+            Extra::Gated(up, _) => of_parts[1] = Operand::read(up.into()),
         }
         operands.push(Operand::read(What::Step));
         operands
@@ -196,9 +241,57 @@ impl Tiles {
         [tokens.div_ceil(self.tokens) as u32, row_tiles as u32, 1]
     }
 
+    fn kernel(&self, kernel: Kernel) -> Kernel {
+        let kernel = kernel.option("TILE_T", self.tokens as i64).option("TILE_R", self.rows as i64);
+        kernel.option("RESIDENT", self.resident as i64)
+    }
+
     /// Two simdgroups for every 32 rows of weights.
     fn threads(&self) -> usize {
         2 * self.rows
+    }
+}
+
+/// Tiles in the form of `kernels/include/linear_wide.h`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Wide {
+    tokens: usize,
+    /// Of each matrix.
+    rows: usize,
+    /// Threadgroups that share the columns of a tile.
+    split: usize,
+}
+
+impl Wide {
+    /// Eight simdgroups that multiply, four that copy.
+    const THREADS: usize = 32 * 12;
+    /// Tiles of tokens that are on their way at a time, and what they have to be aligned to.
+    const STAGES: usize = 4;
+    const ALIGN: usize = 1024;
+    /// How a sum is split must not depend on how many tokens there happen to be.
+    const USUAL_TOKENS: usize = 512;
+
+    fn choose(target: &Target, part_rows: &[usize; MOST_PARTS], gated: bool, tokens: usize) -> Self {
+        let whole = Self { tokens: wide_tile(tokens), rows: if gated { 64 } else { 128 }, split: 1 };
+        let usual = Self { tokens: wide_tile(Self::USUAL_TOKENS), ..whole };
+        let [x, y, _] = usual.grid(part_rows, Self::USUAL_TOKENS);
+        // Rounds of all cores, those with halves of tiles counted as halves. Splitting
+        // itself costs some 15 % of the time, as measured on an H200.
+        let rounds = |split: usize| {
+            (x as usize * y as usize * split).div_ceil(target.cores.max(1)) as f64 / split as f64
+        };
+        Self { split: if 1.15 * rounds(2) < rounds(1) { 2 } else { 1 }, ..whole }
+    }
+
+    fn kernel(&self, kernel: Kernel) -> Kernel {
+        let shared = Self::STAGES * self.tokens * 128 + Self::ALIGN;
+        let kernel = kernel.option("WIDE", 1).option("TILE_T", self.tokens as i64);
+        kernel.option("INGOT_SHARED", shared as i64).option("SPLIT", self.split as i64)
+    }
+
+    fn grid(&self, part_rows: &[usize; MOST_PARTS], tokens: usize) -> [u32; 3] {
+        let row_tiles: usize = part_rows.iter().map(|rows| rows.div_ceil(self.rows)).sum();
+        [tokens.div_ceil(self.tokens) as u32, row_tiles as u32, self.split as u32]
     }
 }
 
@@ -211,8 +304,14 @@ mod tests {
     #[test]
     fn tiles_suit_the_work() {
         let size = |exact, rows, tokens| {
-            let target =
-                Target { cores: 132, cache: DType::F16, exact, eights: false, tuning: Tuning::default() };
+            let target = Target {
+                cores: 132,
+                cache: DType::F16,
+                exact,
+                eights: false,
+                wide: false,
+                tuning: Tuning::default(),
+            };
             let tiles = Tiles::choose(&target, &[rows, 0, 0, 0, 0, 0, 0, 0], tokens);
             (tiles.tokens, tiles.rows, tiles.resident)
         };

@@ -52,11 +52,18 @@ pub struct Target {
     pub exact: bool,
     /// Matrices of some types are arranged in [`eights`](crate::eights).
     pub eights: bool,
+    /// Matrices are multiplied as `kernels/include/wide.h` says.
+    pub wide: bool,
     /// Sizes of matrix-vector launches that are better than the usual ones.
     pub tuning: Tuning,
 }
 
 impl Target {
+    /// Products of so many rows take the form of `kernels/include/wide.h`, which has halves only.
+    pub(crate) fn is_wide(&self, rows: usize) -> bool {
+        self.wide && !self.exact && rows > 64
+    }
+
     /// A device with so many cores, with the usual sizes and weights as they are in files.
     pub fn new(plan: &Plan, cores: u32, options: &GpuOptions) -> Self {
         // A router decides by comparing: nothing on the way to it is rounded to 16 bits.
@@ -66,6 +73,7 @@ impl Target {
             cache: options.cache,
             exact: options.exact || routes,
             eights: false,
+            wide: false,
             tuning: Tuning::default(),
         }
     }

@@ -11,6 +11,8 @@ pub const MOST_INPUTS: usize = 6;
 
 /// Values of a row are a multiple of this; the twin is `kernels/include/packed.h`.
 const STEP: usize = 32;
+/// The same in the form of `kernels/include/wide.h`.
+const WIDE_STEP: usize = 64;
 /// Bytes before a row's values.
 const HEADER: usize = 32;
 /// Most threads of a threadgroup, which packs a row.
@@ -33,9 +35,18 @@ pub enum Input {
 }
 
 /// Bytes of packed rows.
-pub fn packed_bytes(rows: usize, width: usize, exact: bool) -> usize {
-    let value = if exact { 4 } else { 2 };
+pub fn packed_bytes(target: &Target, rows: usize, width: usize) -> usize {
+    if target.is_wide(rows) {
+        let padded = rows.next_multiple_of(wide_tile(rows));
+        return padded * (4 + 2 * width.next_multiple_of(WIDE_STEP));
+    }
+    let value = if target.exact { 4 } else { 2 };
     rows * (HEADER + value * width.next_multiple_of(STEP))
+}
+
+/// Tokens of a tile in the form of `kernels/include/wide.h`; its `wide_tokens` is the twin.
+pub(super) fn wide_tile(rows: usize) -> usize {
+    if rows > 256 { 256 } else { 128 }
 }
 
 /// Packs all rows of the step, each input to a scratch of [`packed_bytes`].
@@ -70,11 +81,14 @@ pub fn pack(
         .option("NORM", kind)
         .option("GLU", glu_option(gate))
         .option("TILE_F32", target.exact)
+        .option("WIDE", target.is_wide(shape.rows))
         .uint("WIDTH", width)
         .uint("THREADS", threads)
         .float("EPS", eps);
-    let bytes = packed_bytes(shape.rows, width, target.exact);
-    let written = |&to: &u32| Operand { range: Some(0..bytes), ..Operand::write(What::Scratch(to)) };
+    let bytes = packed_bytes(target, shape.rows, width);
+    // Tokens behind the last leave their places as they are.
+    let access = if target.is_wide(shape.rows) { Operand::update } else { Operand::write };
+    let written = |&to: &u32| Operand { range: Some(0..bytes), ..access(What::Scratch(to)) };
     let fill =
         |some: Vec<Operand>| some.into_iter().chain(std::iter::repeat(unused.clone())).take(MOST_INPUTS);
     let vector =

@@ -13,7 +13,14 @@ use std::collections::BTreeMap;
 
 /// The launches of all groups, without places.
 pub(super) fn emit(graph: &Graph, target: &Target, shape: &Shape, path: Path) -> Result<Lowered, LowerError> {
-    let groups = groups(graph, path);
+    let delicate: Vec<bool> =
+        std::iter::zip(graph.before_recurrences(), graph.before_norms()).map(|(a, b)| a || b).collect();
+    let gates = |op: usize, matrices| {
+        let exact = target.exact || delicate[op];
+        path == Path::Vector
+            || l::linear_tile::gates(graph.plan, &Target { exact, ..*target }, matrices, shape.rows)
+    };
+    let groups = groups(graph, path, &gates);
     let mut emitter = Emitter {
         graph,
         plan: graph.plan,
@@ -25,9 +32,7 @@ pub(super) fn emit(graph: &Graph, target: &Target, shape: &Shape, path: Path) ->
         next_rows: None,
         next_at: 0,
         layer: None,
-        delicate: std::iter::zip(graph.before_recurrences(), graph.before_norms())
-            .map(|(a, b)| a || b)
-            .collect(),
+        delicate,
         out: Lowered {
             launches: Vec::new(),
             scratch: Vec::new(),
@@ -252,6 +257,16 @@ impl<'a> Emitter<'_, 'a> {
     fn tiles(&mut self, ops: &[usize], groups: &[&LinearGroup<'a>]) -> Result<(), LowerError> {
         let target = Target { exact: self.is_exact(groups[0]), ..*self.target };
         self.pack(ops, groups, &target);
+        if let (Some(glu), [gate, up]) = (groups[0].glu, &groups[0].op.parts[..]) {
+            let x = What::Scratch(self.packed[&(groups[0].op.x, target.exact)]);
+            let out = glu.out.into();
+            let gate =
+                l::linear_tile::Part { x, weight: gate.weight, bias: None, activation: gate.activation, out };
+            let launch =
+                l::linear_tile::gated_tile(self.plan, &target, &gate, up.weight, glu.f, self.shape.rows)?;
+            self.push(ops, launch);
+            return Ok(());
+        }
         let parts: Vec<_> = groups
             .iter()
             .flat_map(|g| g.op.parts.iter().map(move |part| (g, part)))
@@ -278,7 +293,7 @@ impl<'a> Emitter<'_, 'a> {
                 continue;
             }
             let width = self.plan.buffer(x).width;
-            let scratch = self.scratch(l::pack::packed_bytes(self.shape.rows, width, target.exact));
+            let scratch = self.scratch(l::pack::packed_bytes(target, self.shape.rows, width));
             self.packed.insert((x, target.exact), scratch);
             let input = match g.input {
                 Input { glu: Some(glu), .. } => {

@@ -120,10 +120,15 @@ impl Turned<'_> {
     }
 }
 
-/// All groups in the order of their launches.
-pub(super) fn groups<'a>(graph: &Graph<'a>, path: Path) -> Vec<Group<'a>> {
+/// All groups in the order of their launches. `gates` says whether a launch of the path can gate
+/// the product with one matrix by that with another, for the linear op of an index.
+pub(super) fn groups<'a>(
+    graph: &Graph<'a>,
+    path: Path,
+    gates: &dyn Fn(usize, [WeightId; 2]) -> bool,
+) -> Vec<Group<'a>> {
     let ops = graph.plan.ops();
-    let mut finder = Finder { graph, path, taken: vec![false; ops.len()], groups: Vec::new() };
+    let mut finder = Finder { graph, path, gates, taken: vec![false; ops.len()], groups: Vec::new() };
     // Chains first: what they take is no longer free for the ops that come alone.
     for (i, op) in ops.iter().enumerate() {
         match op {
@@ -150,6 +155,7 @@ pub(super) fn groups<'a>(graph: &Graph<'a>, path: Path) -> Vec<Group<'a>> {
 struct Finder<'g, 'a> {
     graph: &'g Graph<'a>,
     path: Path,
+    gates: &'g dyn Fn(usize, [WeightId; 2]) -> bool,
     taken: Vec<bool>,
     groups: Vec<Group<'a>>,
 }
@@ -199,7 +205,7 @@ impl<'a> Finder<'_, 'a> {
         let sparse = self.graph.producer(op.x).is_some_and(squares);
         let mut group = LinearGroup { index: i, op, input, glu: None, residual: None, sparse };
         if let [gate, up] = &op.parts[..]
-            && self.path == Path::Vector
+            && (self.gates)(i, [gate.weight, up.weight])
             && let Some((g, Op::Glu(glu))) = self.after(gate.out)
             && self.graph.sole_reader(up.out) == Some(g)
             && (glu.gate, glu.up) == (gate.out, up.out)

@@ -13,7 +13,9 @@
 //!
 //! A kernel may define `INGOT_THREADS`, the most threads of a threadgroup it is
 //! launched with (otherwise 32 `SIMDGROUPS` if that is defined, or 1024), and
-//! `INGOT_GROUPS`, how many threadgroups should fit on a core at a time.
+//! `INGOT_GROUPS`, how many threadgroups should fit on a core at a time, and
+//! `INGOT_CLUSTER`, how many in z run together. With the option `INGOT_SHARED` a threadgroup
+//! has so many bytes of shared memory beyond what the kernel declares.
 //!
 //! Preprocessor lines and strings (so also inline assembly under `INGOT_CUDA`)
 //! pass through. `cuda/prelude.cuh` supplies MSL's types and functions.
@@ -45,6 +47,11 @@ const BOUNDS: &str = "
 #endif
 #ifndef INGOT_GROUPS
 #define INGOT_GROUPS 1
+#endif
+#ifdef INGOT_CLUSTER
+#define INGOT_CLUSTERED __cluster_dims__(1, 1, INGOT_CLUSTER)
+#else
+#define INGOT_CLUSTERED
 #endif
 ";
 
@@ -181,7 +188,8 @@ impl Translator<'_> {
             })
             .collect();
         self.out += BOUNDS;
-        self.out += "extern \"C\" __global__ void __launch_bounds__(INGOT_THREADS, INGOT_GROUPS) ";
+        self.out +=
+            "extern \"C\" __global__ void INGOT_CLUSTERED __launch_bounds__(INGOT_THREADS, INGOT_GROUPS) ";
         self.out +=
             &format!("{}({})\n{{\n    grid_dependents_launch();\n", entry(signature), parameters.join(", "));
         for builtin in &signature.builtins {
@@ -263,7 +271,7 @@ kernel void scale(device const char* x [[buffer(0)]], device float* y [[buffer(1
             "static constexpr float EPS = 0x1.99999ap-4f;",
             "static __device__ const schar TABLE[2] = {-1, 1};",
             "at(const float* p, const schar* t, float& r)",
-            "void __launch_bounds__(INGOT_THREADS, INGOT_GROUPS) ingot_scale(const schar* x, float* y)",
+            "__launch_bounds__(INGOT_THREADS, INGOT_GROUPS) ingot_scale(const schar* x, float* y)",
             "const uint3 group = uint3(blockIdx.x, blockIdx.y, blockIdx.z);",
             "const uint lane = threadIdx.x & 31u;",
             "__shared__ __align__(16) float sums[8]; // device",

@@ -1,0 +1,143 @@
+// How threadgroups on Hopper work on a tile: see linear_wide.h.
+#pragma once
+
+#define STAGES 4
+#define TILES_ALIGN 1024
+#if INGOT_SHARED < STAGES * STAGE_BYTES + TILES_ALIGN
+#error INGOT_SHARED is too small
+#endif
+
+/// The stages: more memory than a kernel may declare.
+inline uint stages_begin() {
+    extern __shared__ uint4 shared[];
+    return (shared_address(shared) + TILES_ALIGN - 1) / TILES_ALIGN * TILES_ALIGN;
+}
+
+/// Tells when a stage is filled, and when it may be filled again.
+struct Pipe {
+    uint full, empty, stages;
+};
+
+inline Pipe pipe_new(bool first) {
+    __shared__ ulong barriers[2 * STAGES];
+    Pipe p;
+    p.full = shared_address(barriers);
+    p.empty = p.full + 8 * STAGES;
+    p.stages = stages_begin();
+    if (first) {
+        for (uint i = 0; i < STAGES; i++) {
+            barrier_init(p.full + 8 * i, 1);
+            barrier_init(p.empty + 8 * i, MULTIPLIERS);
+        }
+        barriers_ready();
+    }
+    threadgroup_barrier(mem_flags::mem_threadgroup);
+    return p;
+}
+
+/// Fills stage after stage; one thread does.
+inline void fill(thread const Pipe& p, thread const Part& part, thread const Place& at, Steps steps, uint tokens) {
+    const uint padded = wide_tokens(tokens);
+    device const uchar* x = part.x + 4 * padded + (ulong(steps.first) * padded + at.token) * WIDE_BYTES;
+    uint stage = 0, phase = 1;
+#pragma unroll 1
+    for (uint k = steps.first; k < steps.end; k++) {
+        barrier_wait(p.empty + 8 * stage, phase);
+        barrier_copy(p.full + 8 * stage, p.stages + stage * STAGE_BYTES, x, STAGE_BYTES);
+        x += ulong(padded) * WIDE_BYTES;
+        stage = (stage + 1) % STAGES;
+        phase ^= stage == 0;
+    }
+}
+
+/// One step: begins to multiply `a`, then unpacks the next step's weights into `after` and loads those behind it.
+/// When the step before is over, `after` may be written and that step's stage be filled again.
+template <class U>
+inline void step_once(thread const Pipe& p, thread float* sums, thread uint* a, thread uint* after, thread Rows<U>& w,
+                      thread const RowPair& rows, uint cols, uint k, Steps steps, thread uint& stage, thread uint& phase,
+                      thread const Place& at) {
+    barrier_wait(p.full + 8 * stage, phase);
+    wide_multiply(sums, a, wide_tile(p.stages + stage * STAGE_BYTES));
+    wide_wait(1);
+    wide_keep(after);
+    if (k > steps.first && at.lane == 0) barrier_arrive(p.empty + 8 * ((stage + STAGES - 1) % STAGES));
+    if (k + 1 < steps.end) rows_unpack(w, cols, k + 1, at.quarter, after);
+    if (k + 2 < steps.end) rows_load(w, rows, cols, k + 2, at.quarter);
+    stage = (stage + 1) % STAGES;
+    phase ^= stage == 0;
+}
+
+/// Hands the other threadgroup the sums of its half of the tokens and adds what it hands over.
+inline void share(thread const Pipe& p, thread float* sums, uint rank, uint t) {
+    const uint count = SUMS / 2, own = p.stages + 16 * t, stride = 16 * 32 * MULTIPLIERS;
+    uint other;
+    asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(other) : "r"(own), "r"(rank ^ 1));
+#pragma unroll
+    for (uint i = 0; i < count / 4; i++) {
+        float v[4];
+#pragma unroll
+        for (uint e = 0; e < 4; e++) v[e] = select(sums[count + 4 * i + e], sums[4 * i + e], rank == 1);
+        asm volatile("st.shared::cluster.v4.f32 [%0], {%1, %2, %3, %4};" ::"r"(other + i * stride), "f"(v[0]), "f"(v[1]),
+                     "f"(v[2]), "f"(v[3])
+                     : "memory");
+    }
+    cluster_barrier();
+#pragma unroll
+    for (uint i = 0; i < count / 4; i++) {
+        float v[4];
+        asm volatile("ld.shared.v4.f32 {%0, %1, %2, %3}, [%4];"
+                     : "=f"(v[0]), "=f"(v[1]), "=f"(v[2]), "=f"(v[3])
+                     : "r"(own + i * stride)
+                     : "memory");
+#pragma unroll
+        for (uint e = 0; e < 4; e++) sums[4 * i + e] = select(sums[4 * i + e], sums[count + 4 * i + e], rank == 1) + v[e];
+    }
+}
+
+/// This threadgroup's share of a tile.
+template <uint TYPE, uint ALIGN>
+inline void wide(thread const Part& part, thread const Place& at, uint rank, device const uint* step,
+                 device const float* residual, threadgroup uint4*) {
+    typedef Unpacked<TYPE, ALIGN> U;
+    const Steps steps = steps_of(part.cols, rank);
+    const Pipe p = pipe_new(at.simdgroup == 0 && at.lane == 0);
+    if (at.simdgroup >= MULTIPLIERS) {
+        wide_few_registers();
+        grid_dependency_wait();
+        if (at.simdgroup == MULTIPLIERS && at.lane == 0) fill(p, part, at, steps, step_rows(step));
+        if (SPLIT > 1) {
+            simdgroup_barrier(mem_flags::mem_threadgroup);
+            cluster_barrier();
+            cluster_barrier();
+        }
+    } else {
+        wide_many_registers();
+        const RowPair rows = rows_find(part, at, RowBytes<TYPE>::of(part.cols));
+        Rows<U> w;
+        uint even[16], odd[16];
+        rows_load(w, rows, part.cols, steps.first, at.quarter);
+        float sums[SUMS];
+#pragma unroll
+        for (uint i = 0; i < SUMS; i++) sums[i] = 0.0f;
+        rows_unpack(w, part.cols, steps.first, at.quarter, even);
+#pragma unroll
+        for (uint i = 0; i < 16; i++) odd[i] = 0;
+        if (steps.first + 1 < steps.end) rows_load(w, rows, part.cols, steps.first + 1, at.quarter);
+        grid_dependency_wait();
+        uint stage = 0, phase = 0;
+#pragma unroll 1
+        for (uint k = steps.first; k < steps.end; k += 2) {
+            step_once(p, sums, even, odd, w, rows, part.cols, k, steps, stage, phase, at);
+            if (k + 1 < steps.end) step_once(p, sums, odd, even, w, rows, part.cols, k + 1, steps, stage, phase, at);
+        }
+        wide_wait(0);
+        const uint tokens = step_rows(step);
+        if (SPLIT > 1) {
+            cluster_barrier();
+            share(p, sums, rank, 32 * at.simdgroup + at.lane);
+            put<SUMS / 2>(part, at, at.token + rank * (TILE_T / 2), tokens, residual, sums);
+        } else {
+            put<SUMS>(part, at, at.token, tokens, residual, sums);
+        }
+    }
+}
