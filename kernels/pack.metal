@@ -26,7 +26,9 @@
 #ifndef GLU
 #define GLU 0
 #endif
-#define INGOT_THREADS 256 // at most, so that NVIDIA's compiler gives each enough registers
+#ifndef ITEMS
+#define ITEMS 4 // times four values of a thread, enough for the row with the zeros behind it
+#endif
 
 constant uint WIDTH [[function_constant(0)]];
 constant uint THREADS [[function_constant(1)]];
@@ -35,7 +37,7 @@ constant float EPS [[function_constant(2)]];
 /// Four values from i on; zeros behind the end.
 inline float4 load4(device const float* x, uint i) {
     if (WIDTH % 4 == 0) {
-        return i < WIDTH ? *(device const float4*)(x + i) : float4(0.0f);
+        return load_stream_if(i < WIDTH, (device const float4*)(x + i));
     }
     return float4(i < WIDTH ? x[i] : 0.0f, i + 1 < WIDTH ? x[i + 1] : 0.0f, i + 2 < WIDTH ? x[i + 2] : 0.0f,
                   i + 3 < WIDTH ? x[i + 3] : 0.0f);
@@ -43,29 +45,6 @@ inline float4 load4(device const float* x, uint i) {
 inline float4 masked(float4 v, uint i) {
     return float4(i < WIDTH ? v.x : 0.0f, i + 1 < WIDTH ? v.y : 0.0f, i + 2 < WIDTH ? v.z : 0.0f,
                   i + 3 < WIDTH ? v.w : 0.0f);
-}
-
-/// A row before it is packed.
-struct Row {
-    device const float* x;      // [WIDTH]
-    device const float* up;     // [WIDTH], with GLU
-    device const float* weight; // [WIDTH], if there is a norm
-    device const float* bias;   // [WIDTH], if it is a layer norm
-    float mean, scale;
-};
-
-/// Four values of what is packed.
-inline float4 values(thread const Row& row, uint i) {
-    const float4 v = load4(row.x, i);
-#if GLU
-    return float4(gated(v.x), gated(v.y), gated(v.z), gated(v.w)) * load4(row.up, i);
-#elif NORM == 1
-    return v * (float4(row.scale) * load4(row.weight, i));
-#elif NORM == 2
-    return (v - float4(row.mean)) * float4(row.scale) * load4(row.weight, i) + load4(row.bias, i);
-#else
-    return v;
-#endif
 }
 
 kernel void pack(device const float* x0 [[buffer(0)]],     // [T, WIDTH]
@@ -88,6 +67,14 @@ kernel void pack(device const float* x0 [[buffer(0)]],     // [T, WIDTH]
                  uint lane [[thread_index_in_simdgroup]],
                  uint simdgroup [[simdgroup_index_in_threadgroup]]) {
     threadgroup float shared[REDUCE_MAX];
+#if NORM
+    float4 scales[ITEMS], offsets[ITEMS];
+#pragma unroll
+    for (uint n = 0; n < ITEMS; n++) {
+        scales[n] = load4(weight, 4 * (thread_index + n * THREADS));
+        if (NORM == 2) offsets[n] = load4(bias, 4 * (thread_index + n * THREADS));
+    }
+#endif
     grid_dependency_wait();
     const uint n = group.y;
     device const float* x = n == 0 ? x0 : n == 1 ? x1 : n == 2 ? x2 : n == 3 ? x3 : n == 4 ? x4 : x5;
@@ -98,49 +85,63 @@ kernel void pack(device const float* x0 [[buffer(0)]],     // [T, WIDTH]
 #else
     out += ulong(group.x) * packed_row_bytes(WIDTH);
 #endif
-    Row row;
-    row.x = x + at;
-    row.up = x1 + at;
-    row.weight = weight;
-    row.bias = bias;
-    row.mean = 0.0f;
-    row.scale = 1.0f;
 
-    const uint begin = 4 * thread_index, stride = 4 * THREADS, simdgroups = THREADS / 32;
+    // This thread's values: four from 4 (thread + n THREADS) on.
+    float4 v[ITEMS];
+#pragma unroll
+    for (uint n = 0; n < ITEMS; n++) v[n] = load4(x + at, 4 * (thread_index + n * THREADS));
+    const uint simdgroups = THREADS / 32;
+#if GLU
+#pragma unroll
+    for (uint n = 0; n < ITEMS; n++) {
+        const float4 up = load4(x1 + at, 4 * (thread_index + n * THREADS));
+        v[n] = float4(gated(v[n].x), gated(v[n].y), gated(v[n].z), gated(v[n].w)) * up;
+    }
+#endif
 #if NORM == 2
     float sum = 0.0f;
-    for (uint i = begin; i < WIDTH; i += stride) sum += dot(load4(row.x, i), float4(1.0f));
-    row.mean = threadgroup_sum(sum, shared, simdgroup, lane, simdgroups) / float(WIDTH);
+#pragma unroll
+    for (uint n = 0; n < ITEMS; n++) sum += dot(v[n], float4(1.0f));
+    const float4 mean = float4(threadgroup_sum(sum, shared, simdgroup, lane, simdgroups) / float(WIDTH));
+#pragma unroll
+    for (uint n = 0; n < ITEMS; n++) v[n] = masked(v[n] - mean, 4 * (thread_index + n * THREADS));
 #endif
 #if NORM
     float squares = 0.0f;
-    for (uint i = begin; i < WIDTH; i += stride) {
-        const float4 v = masked(load4(row.x, i) - float4(row.mean), i);
-        squares += dot(v, v);
+#pragma unroll
+    for (uint n = 0; n < ITEMS; n++) squares += dot(v[n], v[n]);
+    const float k = 1.0f / sqrt(threadgroup_sum(squares, shared, simdgroup, lane, simdgroups) / float(WIDTH) + EPS);
+#pragma unroll
+    for (uint n = 0; n < ITEMS; n++) {
+        v[n] = v[n] * (float4(k) * scales[n]);
+        if (NORM == 2) v[n] = v[n] + offsets[n];
     }
-    row.scale = 1.0f / sqrt(threadgroup_sum(squares, shared, simdgroup, lane, simdgroups) / float(WIDTH) + EPS);
 #endif
 
     float largest = 0.0f;
-    for (uint i = begin; i < WIDTH; i += stride) {
-        const float4 v = values(row, i);
-        largest = max(largest, max(max(fabs(v.x), fabs(v.y)), max(fabs(v.z), fabs(v.w))));
-    }
+#pragma unroll
+    for (uint n = 0; n < ITEMS; n++)
+        largest = max(largest, max(max(fabs(v[n].x), fabs(v[n].y)), max(fabs(v[n].z), fabs(v[n].w))));
     const float scale = pack_scale(threadgroup_max(largest, shared, simdgroup, lane, simdgroups));
 #if WIDE
     if (thread_index == 0) ((device float*)out)[t] = 1.0f / scale;
     device half* to = (device half*)(out + 4 * padded);
-    for (uint i = begin; i < (WIDTH + WIDE_STEP - 1) / WIDE_STEP * WIDE_STEP; i += stride) {
-        const half4 v = tile_values(values(row, i) * float4(scale));
-        *(device half2*)(to + wide_place(t, i, padded)) = half2(v.x, v.y);
-        *(device half2*)(to + wide_place(t, i + 2, padded)) = half2(v.z, v.w);
-    }
 #else
     if (thread_index < PACKED_HEADER / 16) {
         ((device float4*)out)[thread_index] = float4(thread_index == 0 ? 1.0f / scale : 0.0f, 0.0f, 0.0f, 0.0f);
     }
-    for (uint i = begin; i < packed_values(WIDTH); i += stride) {
-        ((device tile_t4*)(out + PACKED_HEADER))[i / 4] = tile_values(values(row, i) * float4(scale));
-    }
 #endif
+#pragma unroll
+    for (uint n = 0; n < ITEMS; n++) {
+        const uint i = 4 * (thread_index + n * THREADS);
+        const tile_t4 values = tile_values(v[n] * float4(scale));
+#if WIDE
+        if (i < (WIDTH + WIDE_STEP - 1) / WIDE_STEP * WIDE_STEP) {
+            *(device half2*)(to + wide_place(t, i, padded)) = half2(values.x, values.y);
+            *(device half2*)(to + wide_place(t, i + 2, padded)) = half2(values.z, values.w);
+        }
+#else
+        if (i < packed_values(WIDTH)) ((device tile_t4*)(out + PACKED_HEADER))[i / 4] = values;
+#endif
+    }
 }

@@ -120,33 +120,41 @@ template <class U> inline void rows_unpack(thread const Rows<U>& w, uint cols, u
     }
 }
 
-/// Writes sums of COUNT / 2 tokens from `first` on.
+/// Writes sums of COUNT / 2 tokens from `first` on. What is loaded for a few tokens is all loaded before
+/// anything is stored: else every load would wait for the store before it, as the memory may be the same.
 template <uint COUNT>
 inline void put(thread const Part& part, thread const Place& at, uint first, uint tokens, device const float* residual,
                 thread const float* sums) {
+    const uint batch = 4; // times two tokens
     device const float* factors = (device const float*)part.x;
-    float bias[2] = {0.0f, 0.0f};
+    const bool have[2] = {at.row < part.rows, !GLU && at.row + 8 < part.rows};
+    float bias[2];
 #pragma unroll
-    for (uint r = 0; r < 2; r++)
-        if ((part.how & HOW_BIAS) && at.row + 8 * r < part.rows) bias[r] = part.bias[at.row + 8 * r];
+    for (uint r = 0; r < 2; r++) bias[r] = load_stream_if((part.how & HOW_BIAS) && have[r], part.bias + at.row + 8 * r);
 #pragma unroll
-    for (uint i = 0; i < COUNT / 4; i++) {
+    for (uint begin = 0; begin < COUNT / 4; begin += batch) {
+        float factor[2 * batch], other[4 * batch];
 #pragma unroll
-        for (uint n = 0; n < 2; n++) {
-            const uint t = first + 8 * i + 2 * at.quarter + n;
-            const float factor = t < tokens ? factors[t] : 0.0f;
-            const ulong to = ulong(t) * part.rows + at.row;
+        for (uint i = 0; i < 2 * batch; i++) {
+            const uint t = first + 8 * (begin + i / 2) + 2 * at.quarter + i % 2;
+            factor[i] = load_stream_if(t < tokens, factors + t);
+#pragma unroll
+            for (uint r = 0; r < 2; r++) {
+                const bool ok = (part.how & HOW_RESIDUAL) && t < tokens && have[r];
+                other[2 * i + r] = load_stream_if(ok, residual + ulong(t) * part.rows + at.row + 8 * r);
+            }
+        }
+#pragma unroll
+        for (uint i = 0; i < 2 * batch; i++) {
+            const uint t = first + 8 * (begin + i / 2) + 2 * at.quarter + i % 2, n = 4 * (begin + i / 2) + i % 2;
+            device float* to = part.out + ulong(t) * part.rows + at.row;
+            const float low = sums[n] * factor[i], high = sums[n + 2] * factor[i];
 #if GLU
-            if (t < tokens && at.row < part.rows)
-                part.out[to] = gated(sums[4 * i + n] * factor) * (sums[4 * i + 2 + n] * factor);
+            if (t < tokens && have[0]) *to = gated(low) * high;
 #else
-#pragma unroll
-            for (uint r = 0; r < 2; r++)
-                if (t < tokens && at.row + 8 * r < part.rows) {
-                    const float v = fma(sums[4 * i + 2 * r + n], factor, bias[r]);
-                    const float other = part.how & HOW_RESIDUAL ? residual[to + 8 * r] : 0.0f;
-                    part.out[to + 8 * r] = activated(v, HOW_ACTIVATION(part.how)) + other;
-                }
+            const uint f = HOW_ACTIVATION(part.how);
+            if (t < tokens && have[0]) to[0] = activated(low + bias[0], f) + other[2 * i];
+            if (t < tokens && have[1]) to[8] = activated(high + bias[1], f) + other[2 * i + 1];
 #endif
         }
     }

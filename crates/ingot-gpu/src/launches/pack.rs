@@ -15,8 +15,10 @@ const STEP: usize = 32;
 const WIDE_STEP: usize = 64;
 /// Bytes before a row's values.
 const HEADER: usize = 32;
-/// Most threads of a threadgroup, which packs a row.
+/// Threads of a threadgroup, which packs a row: enough for eight times four values each.
 const THREADS: usize = 256;
+const MOST_THREADS: usize = 1024;
+const VALUES: usize = 32;
 
 /// What is packed.
 #[derive(Clone, Debug, PartialEq)]
@@ -76,12 +78,15 @@ pub fn pack(
         Some(Norm::Rms { weight, eps }) => (1, Some(weight), None, eps),
         Some(Norm::Layer { weight, bias, eps }) => (2, Some(weight), Some(bias), eps),
     };
-    let threads = width.div_ceil(4).next_multiple_of(32).min(THREADS);
+    let padded = width.next_multiple_of(if target.is_wide(shape.rows) { WIDE_STEP } else { STEP });
+    let most = padded.div_ceil(VALUES).next_multiple_of(32).clamp(THREADS, MOST_THREADS);
+    let threads = padded.div_ceil(4).next_multiple_of(32).min(most);
     let kernel = Kernel::new("pack")
         .option("NORM", kind)
         .option("GLU", glu_option(gate))
         .option("TILE_F32", target.exact)
         .option("WIDE", target.is_wide(shape.rows))
+        .option("ITEMS", padded.div_ceil(4 * threads) as i64)
         .uint("WIDTH", width)
         .uint("THREADS", threads)
         .float("EPS", eps);
