@@ -19,7 +19,7 @@
 // A launch knows up to two types of blocks; HOW_p has bits: 0-3 which x, 4 which type,
 // 5-7 activation, 8 bias, 9 residual.
 //
-// variants: WIDE=1 TILE_T=256; WIDE=1 TILE_T=256 SPLIT=2; WIDE=1 TILE_T=128 BLOCK0=10 BLOCK1=12 ALIGN1=2; WIDE=1 TILE_T=256 GLU=1 BLOCK0=16; WIDE=1 TILE_T=128 BLOCK0=3 ALIGN0=2
+// variants: WIDE=1 TILE_T=128 TILE_F32=1 BLOCK0=16; WIDE=1 TILE_T=256; WIDE=1 TILE_T=256 SPLIT=2; WIDE=1 TILE_T=128 BLOCK0=10 BLOCK1=12 ALIGN1=2; WIDE=1 TILE_T=256 GLU=1 BLOCK0=16; WIDE=1 TILE_T=128 BLOCK0=3 ALIGN0=2
 // variants: TILE_T=64; TILE_T=128 RESIDENT=3; TILE_T=128 TILE_R=128; TILE_T=128 TILE_R=128 RESIDENT=2; TILE_F32=1; BLOCK0=0; BLOCK0=2; BLOCK0=3 ALIGN0=2; BLOCK0=3; BLOCK0=3 TILE_F32=1; BLOCK0=3 TILE_T=128 TILE_R=128 RESIDENT=2; BLOCK0=4 ALIGN0=2; BLOCK0=5 ALIGN0=4; BLOCK0=6 ALIGN0=2; BLOCK0=7 ALIGN0=8; BLOCK0=8 ALIGN0=4; BLOCK0=9 ALIGN0=2; BLOCK0=10; BLOCK0=11; BLOCK0=12 ALIGN0=2; BLOCK0=13 ALIGN0=2; BLOCK0=14 ALIGN0=8; BLOCK0=15 ALIGN0=1; BLOCK0=16 TILE_T=128 TILE_R=128; BLOCK0=16 TILE_F32=1; BLOCK0=17; BLOCK0=10 BLOCK1=12 ALIGN1=2 TILE_T=128 TILE_R=128 RESIDENT=2
 #ifndef TILE_T
 #define TILE_T 32
@@ -83,6 +83,7 @@ constant uint HOW5 [[function_constant(21)]];
 constant uint HOW6 [[function_constant(22)]];
 constant uint HOW7 [[function_constant(23)]];
 constant uint PARTS [[function_constant(24)]];
+constant uint FIRST [[function_constant(25)]]; // tile of rows of the launch
 
 // Part n, if the tile of weight rows is among its own; else goes on to the next part.
 #define TAKE(n, ROWS, COLS, HOW)                                                                               \
@@ -137,7 +138,7 @@ kernel void linear_tile(device const uchar* x0 [[buffer(0)]], // [T] packed rows
                         uint simdgroup [[simdgroup_index_in_threadgroup]]) {
     threadgroup uint4 tiles[TILES_SIZE];
     Part part;
-    uint tile = group.y;
+    uint tile = group.y + FIRST;
     bool found = false;
     TAKE(0, ROWS0, COLS0, HOW0)
     TAKE(1, ROWS1, COLS1, HOW1)

@@ -12,7 +12,7 @@
 //
 // With WIDE packed rows are those for include/wide.h.
 //
-// variants: WIDE=1 NORM=1; WIDE=1 GLU=1; NORM=1; NORM=2; GLU=1; GLU=2; TILE_F32=1; NORM=1 TILE_F32=1; NORM=2 TILE_F32=1; GLU=1 TILE_F32=1
+// variants: WIDE=1 NORM=1; WIDE=1 GLU=1; WIDE=1 TILE_F32=1; NORM=1; NORM=2; GLU=1; GLU=2; TILE_F32=1; NORM=1 TILE_F32=1; NORM=2 TILE_F32=1; GLU=1 TILE_F32=1
 #include "activation.h"
 #include "packed.h"
 #include "reduce.h"
@@ -77,7 +77,7 @@ kernel void pack(device const float* x0 [[buffer(0)]],     // [T, WIDTH]
 #endif
     grid_dependency_wait();
     const uint n = group.y;
-    device const float* x = n == 0 ? x0 : n == 1 ? x1 : n == 2 ? x2 : n == 3 ? x3 : n == 4 ? x4 : x5;
+    device const float* from = n == 0 ? x0 : n == 1 ? x1 : n == 2 ? x2 : n == 3 ? x3 : n == 4 ? x4 : x5;
     device uchar* out = n == 0 ? out0 : n == 1 ? out1 : n == 2 ? out2 : n == 3 ? out3 : n == 4 ? out4 : out5;
     const ulong at = ulong(group.x) * WIDTH;
 #if WIDE
@@ -89,7 +89,7 @@ kernel void pack(device const float* x0 [[buffer(0)]],     // [T, WIDTH]
     // This thread's values: four from 4 (thread + n THREADS) on.
     float4 v[ITEMS];
 #pragma unroll
-    for (uint n = 0; n < ITEMS; n++) v[n] = load4(x + at, 4 * (thread_index + n * THREADS));
+    for (uint n = 0; n < ITEMS; n++) v[n] = load4(from + at, 4 * (thread_index + n * THREADS));
     const uint simdgroups = THREADS / 32;
 #if GLU
 #pragma unroll
@@ -134,13 +134,21 @@ kernel void pack(device const float* x0 [[buffer(0)]],     // [T, WIDTH]
 #pragma unroll
     for (uint n = 0; n < ITEMS; n++) {
         const uint i = 4 * (thread_index + n * THREADS);
-        const tile_t4 values = tile_values(v[n] * float4(scale));
 #if WIDE
+        const float4 x = v[n] * float4(scale);
+        const half4 values = half4(half(x.x), half(x.y), half(x.z), half(x.w));
         if (i < (WIDTH + WIDE_STEP - 1) / WIDE_STEP * WIDE_STEP) {
-            *(device half2*)(to + wide_place(t, i, padded)) = half2(values.x, values.y);
-            *(device half2*)(to + wide_place(t, i + 2, padded)) = half2(values.z, values.w);
+            device half* first = to + wide_place(t, i, padded);
+            device half* second = to + wide_place(t, i + 2, padded);
+            *(device half2*)first = half2(values.x, values.y);
+            *(device half2*)second = half2(values.z, values.w);
+#if TILE_F32
+            *(device half2*)(first + WIDE_REST) = half2(half(x.x - float(values.x)), half(x.y - float(values.y)));
+            *(device half2*)(second + WIDE_REST) = half2(half(x.z - float(values.z)), half(x.w - float(values.w)));
+#endif
         }
 #else
+        const tile_t4 values = tile_values(v[n] * float4(scale));
         if (i < packed_values(WIDTH)) ((device tile_t4*)(out + PACKED_HEADER))[i / 4] = values;
 #endif
     }

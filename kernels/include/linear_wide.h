@@ -5,6 +5,9 @@
 // them while the units work on the step before. Tokens come through threadgroup memory in
 // bulk, a tile of a step in one copy, begun by four simdgroups that do nothing else.
 //
+// With TILE_F32 both come as two halves, of 22 bits together, of whose products the smallest is left out;
+// sums of more than 64 columns are added outside of the units, which cut off what they cannot hold.
+//
 // SPLIT threadgroups (1 or 2) share the columns of a tile where there would else be too few
 // tiles for all cores; each then adds up half of the tokens.
 #pragma once
@@ -29,7 +32,7 @@
 #define MULTIPLIERS 8 // simdgroups
 #define INGOT_THREADS (32 * (MULTIPLIERS + 4))
 #define INGOT_GROUPS 1
-#define STAGE_BYTES (TILE_T * WIDE_BYTES)
+#define STAGE_BYTES (TILE_T * WIDE_BYTES * (TILE_F32 ? 2 : 1))
 #if defined(INGOT_CUDA)
 #define TILES_SIZE 1 // tiles are in what stages_begin() gives
 #else
@@ -98,35 +101,56 @@ inline void rows_load(thread Rows<U>& w, thread const RowPair& from, uint cols, 
         }
     }
 }
-/// Unpacks what was loaded for step k.
-template <class U> inline void rows_unpack(thread const Rows<U>& w, uint cols, uint k, uint quarter, thread uint* a) {
-    uint words[2][8];
+
+#if TILE_F32
+/// Two floats times WEIGHT_SCALE as halves, and what these leave, which would else be below the range of half.
+#define WEIGHT_SCALE 16.0f
+inline void halves_of(thread const uint* two, thread uint& near, thread uint& rest) {
+    const float x = WEIGHT_SCALE * as_type<float>(two[0]), y = WEIGHT_SCALE * as_type<float>(two[1]);
+    const half2 h = half2(half(x), half(y));
+    near = as_type<uint>(h);
+    rest = as_type<uint>(half2(half(x - float(h.x)), half(y - float(h.y))));
+}
+#else
+#define WEIGHT_SCALE 1.0f
+#endif
+
+/// Unpacks what was loaded for step k; with TILE_F32 `rest` is what halves leave.
+template <class U>
+inline void rows_unpack(thread const Rows<U>& w, uint cols, uint k, uint quarter, thread uint* a, thread uint* rest) {
+    uint words[2][4 * TILE_BYTES];
 #pragma unroll
     for (uint p = 0; p < Rows<U>::PIECES; p++) {
-        const uint i = (4 * k + quarter) * Rows<U>::PIECES + p;
-        const uint at = p * U::VALUES / 2;
+        const uint i = (4 * k + quarter) * Rows<U>::PIECES + p, count = U::VALUES * TILE_BYTES / 4;
         if (cols % WIDE_STEP == 0 || i * U::VALUES < cols) {
-            U::unpack(w.low[p], i, words[0] + at);
-            U::unpack(w.high[p], i, words[1] + at);
+            U::unpack(w.low[p], i, words[0] + p * count);
+            U::unpack(w.high[p], i, words[1] + p * count);
         } else {
 #pragma unroll
-            for (uint n = 0; n < U::VALUES / 2; n++) words[0][at + n] = words[1][at + n] = 0;
+            for (uint n = 0; n < count; n++) words[0][p * count + n] = words[1][p * count + n] = 0;
         }
     }
 #pragma unroll
-    for (uint n = 0; n < 8; n++) {
-        a[2 * n] = words[0][n];
-        a[2 * n + 1] = words[1][n];
+    for (uint n = 0; n < 16; n++) {
+#if TILE_F32
+        halves_of(words[n % 2] + n / 2 * 2, a[n], rest[n]);
+#else
+        a[n] = words[n % 2][n / 2];
+#endif
     }
+}
+
+/// What the sums of a token are to be multiplied by.
+inline float token_factor(thread const Part& part, uint t, uint tokens) {
+    return load_stream_if(t < tokens, (device const float*)part.x + t) * (1.0f / WEIGHT_SCALE);
 }
 
 /// Writes sums of COUNT / 2 tokens from `first` on. What is loaded for a few tokens is all loaded before
 /// anything is stored: else every load would wait for the store before it, as the memory may be the same.
 template <uint COUNT>
 inline void put(thread const Part& part, thread const Place& at, uint first, uint tokens, device const float* residual,
-                thread const float* sums) {
+                thread const float* sums, threadgroup const float* factors) {
     const uint batch = 4; // times two tokens
-    device const float* factors = (device const float*)part.x;
     const bool have[2] = {at.row < part.rows, !GLU && at.row + 8 < part.rows};
     float bias[2];
 #pragma unroll
@@ -137,7 +161,7 @@ inline void put(thread const Part& part, thread const Place& at, uint first, uin
 #pragma unroll
         for (uint i = 0; i < 2 * batch; i++) {
             const uint t = first + 8 * (begin + i / 2) + 2 * at.quarter + i % 2;
-            factor[i] = load_stream_if(t < tokens, factors + t);
+            factor[i] = factors[t - at.token];
 #pragma unroll
             for (uint r = 0; r < 2; r++) {
                 const bool ok = (part.how & HOW_RESIDUAL) && t < tokens && have[r];
@@ -178,22 +202,30 @@ inline void wide(thread const Part& part, thread const Place& at, uint rank, dev
         const Steps steps = steps_of(part.cols, half_of);
         for (uint k = steps.first; k < steps.end; k++) {
             threadgroup_barrier(mem_flags::mem_threadgroup);
-            device const uint4* from = (device const uint4*)(part.x + 4 * padded + ulong(k) * padded * WIDE_BYTES);
-            for (uint i = t; i < TILE_T * 8; i += INGOT_THREADS)
-                tile[i] = at.token + i / 8 < tokens ? from[at.token * 8 + i] : uint4(0);
+            const ulong first = (ulong(k) * padded + at.token) * (STAGE_BYTES / TILE_T);
+            device const uint4* from = (device const uint4*)(part.x + 4 * padded + first);
+            for (uint i = t; i < STAGE_BYTES / 16; i += INGOT_THREADS)
+                tile[i] = at.token + i / 8 % TILE_T < tokens ? from[i] : uint4(0);
             threadgroup_barrier(mem_flags::mem_threadgroup);
             if (at.simdgroup < MULTIPLIERS) {
                 Rows<U> w;
-                uint a[16];
+                uint a[16], rest[16];
                 rows_load(w, rows, part.cols, k, at.quarter);
-                rows_unpack(w, part.cols, k, at.quarter, a);
-                wide_multiply(sums[half_of], a, (threadgroup const half*)tile, at.lane);
+                rows_unpack(w, part.cols, k, at.quarter, a, rest);
+                threadgroup const half* b = (threadgroup const half*)tile;
+                wide_multiply(sums[half_of], a, b, at.lane);
+                if (TILE_F32) wide_multiply(sums[half_of], a, b + TILE_T * WIDE_STEP, at.lane);
+                if (TILE_F32) wide_multiply(sums[half_of], rest, b, at.lane);
             }
         }
     }
+    threadgroup_barrier(mem_flags::mem_threadgroup);
+    threadgroup float* factors = (threadgroup float*)tile;
+    for (uint i = t; i < TILE_T; i += INGOT_THREADS) factors[i] = token_factor(part, at.token + i, tokens);
+    threadgroup_barrier(mem_flags::mem_threadgroup);
     if (rank > 0 || at.simdgroup >= MULTIPLIERS) return;
     for (uint i = 0; SPLIT > 1 && i < SUMS; i++) sums[0][i] += sums[SPLIT - 1][i];
-    put<SUMS>(part, at, at.token, tokens, residual, sums[0]);
+    put<SUMS>(part, at, at.token, tokens, residual, sums[0], factors);
 }
 
 #endif

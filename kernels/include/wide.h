@@ -24,16 +24,17 @@
         "+f"(d[i + 7])
 #define WIDE_32(d, i) WIDE_8(d, i), WIDE_8(d, i + 8), WIDE_8(d, i + 16), WIDE_8(d, i + 24)
 
-/// c += 16 columns for 128 tokens; begun, not ended.
-inline void wide_multiply_128(thread float* c, thread const uint* a, ulong b) {
-    asm volatile("wgmma.mma_async.sync.aligned.m64n128k16.f32.f16.f16 {"
+/// c = a b for 16 columns and 128 tokens, or with ADD c += a b; begun, not ended.
+template <bool ADD> inline void wide_multiply_128(thread float* c, thread const uint* a, ulong b) {
+    asm volatile("{.reg .pred p;\nsetp.ne.u32 p, %69, 0;\n"
+                 "wgmma.mma_async.sync.aligned.m64n128k16.f32.f16.f16 {"
                  "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
                  "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, "
                  "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, "
                  "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
-                 "}, {%64, %65, %66, %67}, %68, 1, 1, 1, 0;"
+                 "}, {%64, %65, %66, %67}, %68, p, 1, 1, 0;}"
                  : WIDE_32(c, 0), WIDE_32(c, 32)
-                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b)
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "n"(uint(ADD))
                  : "memory");
 }
 
@@ -47,7 +48,20 @@ inline void wide_multiply(thread float* c, thread const uint* a, ulong b) {
 #pragma unroll
     for (uint j = 0; j < 4; j++) {
 #pragma unroll
-        for (uint n = 0; n < TILE_T / 128; n++) wide_multiply_128(c + 64 * n, a + 4 * j, b + 2 * j + 1024 * n);
+        for (uint n = 0; n < TILE_T / 128; n++) wide_multiply_128<true>(c + 64 * n, a + 4 * j, b + 2 * j + 1024 * n);
+    }
+    asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
+}
+/// Begins c = (a + a_rest) (b + b_rest) for a step, without the product of the rests; if there are RESTS of a.
+template <bool RESTS>
+inline void wide_multiply_exact(thread float* c, thread const uint* a, thread const uint* a_rest, ulong b, ulong b_rest) {
+    asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
+#pragma unroll
+    for (uint j = 0; j < 4; j++) {
+        if (j == 0) wide_multiply_128<false>(c, a, b);
+        if (j > 0) wide_multiply_128<true>(c, a + 4 * j, b + 2 * j);
+        wide_multiply_128<true>(c, a + 4 * j, b_rest + 2 * j);
+        if (RESTS) wide_multiply_128<true>(c, a_rest + 4 * j, b + 2 * j);
     }
     asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
 }
@@ -92,7 +106,7 @@ inline void cluster_barrier() {
     asm volatile("barrier.cluster.arrive.aligned;\nbarrier.cluster.wait.aligned;" ::: "memory");
 }
 /// Registers move from simdgroups that only copy to those that multiply, all four of a kind alike.
-#if TILE_T == 256
+#if TILE_T == 256 || TILE_F32
 #define wide_few_registers() asm volatile("setmaxnreg.dec.sync.aligned.u32 24;")
 #define wide_many_registers() asm volatile("setmaxnreg.inc.sync.aligned.u32 240;")
 #else

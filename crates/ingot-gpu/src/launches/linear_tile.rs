@@ -8,6 +8,7 @@ use crate::launch::{Kernel, Launch, Operand, What};
 use ingot_format::DType;
 use ingot_plan::ops::{Activation, Gate};
 use ingot_plan::{Plan, WeightId};
+use std::ops::Range;
 
 /// Products, inputs and types of blocks that the kernel has room for.
 const MOST_PARTS: usize = 8;
@@ -56,12 +57,12 @@ pub fn linear_tile(
         let weight = plan.weight(part.weight);
         let kind = stored(weight.dtype, weight.shape[1], target.eights)?;
         if !batch.take(part, kind) {
-            launches.push(batch.launch(plan, target, residual, rows));
+            launches.extend(batch.launches(plan, target, residual, rows));
             batch = Batch::default();
             batch.take(part, kind);
         }
     }
-    launches.push(batch.launch(plan, target, residual, rows));
+    launches.extend(batch.launches(plan, target, residual, rows));
     Ok(launches)
 }
 
@@ -69,10 +70,10 @@ pub fn linear_tile(
 pub fn gates(plan: &Plan, target: &Target, [gate, up]: [WeightId; 2], rows: usize) -> bool {
     let [gate, up] = [plan.weight(gate), plan.weight(up)];
     let alike = gate.dtype == up.dtype && gate.shape == up.shape;
-    alike && gate.dtype != DType::F32 && target.is_wide(rows)
+    alike && gate.dtype != DType::F32 && target.is_wide(rows) && !target.exact
 }
 
-/// The launch for `f(gate x) * (up x)`, written to the gate's `out`; `up` is like the gate's matrix, see [`gates`].
+/// The launches for `f(gate x) * (up x)`, written to the gate's `out`; `up` is like the gate's matrix, see [`gates`].
 pub fn gated_tile(
     plan: &Plan,
     target: &Target,
@@ -80,11 +81,11 @@ pub fn gated_tile(
     up: WeightId,
     f: Gate,
     rows: usize,
-) -> Result<Launch, UnsupportedType> {
+) -> Result<Vec<Launch>, UnsupportedType> {
     let weight = plan.weight(gate.weight);
     let mut batch = Batch::default();
     batch.take(gate, stored(weight.dtype, weight.shape[1], target.eights)?);
-    Ok(batch.launch(plan, target, Extra::Gated(up, f), rows))
+    Ok(batch.launches(plan, target, Extra::Gated(up, f), rows))
 }
 
 /// What else a launch of one part does.
@@ -124,41 +125,52 @@ impl<'a> Batch<'a> {
         true
     }
 
-    fn launch(&self, plan: &Plan, target: &Target, extra: Extra, rows: usize) -> Launch {
-        let shape = |i: usize| self.parts.get(i).map_or((0, 0), |(p, ..)| shape(plan, p));
-        let part_rows = std::array::from_fn(|i| shape(i).0);
-        let kernel = Kernel::new("linear_tile");
-        let (mut kernel, grid, threads) = match target.is_wide(rows) {
-            true => {
-                let gate = if let Extra::Gated(_, f) = extra { Some(f) } else { None };
-                let tiles = Wide::choose(target, &part_rows, gate.is_some(), rows);
-                (
-                    tiles.kernel(kernel).option("GLU", glu_option(gate)),
-                    tiles.grid(&part_rows, rows),
-                    Wide::THREADS,
-                )
-            }
-            false => {
-                let tiles = Tiles::choose(target, &part_rows, rows);
-                let kernel = tiles.kernel(kernel).option("TILE_F32", target.exact);
-                (kernel, tiles.grid(&part_rows, rows), tiles.threads())
-            }
+    fn launches(&self, plan: &Plan, target: &Target, extra: Extra, rows: usize) -> Vec<Launch> {
+        let part_rows = std::array::from_fn(|i| self.parts.get(i).map_or(0, |(p, ..)| shape(plan, p).0));
+        let kernel = self.kernel(plan, extra).option("TILE_F32", target.exact);
+        if !target.is_wide(rows) {
+            let tiles = Tiles::choose(target, &part_rows, rows);
+            let kernel = tiles.kernel(kernel).uint("FIRST", 0);
+            let operands = self.operands(plan, target, extra, rows, Operand::write);
+            let grid = tiles.grid(&part_rows, rows);
+            return vec![Launch { kernel, operands, grid, threads: tiles.threads() as u32 }];
+        }
+        let gate = if let Extra::Gated(_, f) = extra { Some(f) } else { None };
+        let kernel = kernel.option("GLU", glu_option(gate));
+        let (tiles, runs) = Wide::choose(target, &part_rows, gate.is_some(), rows);
+        let access = if runs.len() == 1 { Operand::write } else { Operand::update };
+        let launch = |run: &Run| Launch {
+            kernel: tiles.kernel(kernel.clone(), target, run),
+            operands: self.operands(plan, target, extra, rows, access),
+            grid: [rows.div_ceil(tiles.tokens) as u32, run.tiles.len() as u32, run.split as u32],
+            threads: Wide::THREADS as u32,
         };
-        kernel = kernel.uint("PARTS", self.parts.len());
+        runs.iter().map(launch).collect()
+    }
+
+    fn kernel(&self, plan: &Plan, extra: Extra) -> Kernel {
+        let mut kernel = Kernel::new("linear_tile").uint("PARTS", self.parts.len());
         for (n, (block, align)) in self.kinds.iter().enumerate() {
             kernel = kernel.option(format!("BLOCK{n}"), *block).option(format!("ALIGN{n}"), *align);
         }
+        let adds = matches!(extra, Extra::Residual(_));
         for i in 0..MOST_PARTS {
-            let how = self
-                .parts
-                .get(i)
-                .map_or(0, |(p, input, kind)| how(p, *input, *kind, matches!(extra, Extra::Residual(_))));
-            kernel = kernel.uint(ROWS[i], shape(i).0).uint(COLS[i], shape(i).1).uint(HOW[i], how);
+            let part = self.parts.get(i);
+            let (rows, cols) = part.map_or((0, 0), |(p, ..)| shape(plan, p));
+            let how = part.map_or(0, |(p, input, kind)| how(p, *input, *kind, adds));
+            kernel = kernel.uint(ROWS[i], rows).uint(COLS[i], cols).uint(HOW[i], how);
         }
-        Launch { kernel, operands: self.operands(plan, target, extra, rows), grid, threads: threads as u32 }
+        kernel
     }
 
-    fn operands(&self, plan: &Plan, target: &Target, extra: Extra, rows: usize) -> Vec<Operand> {
+    fn operands(
+        &self,
+        plan: &Plan,
+        target: &Target,
+        extra: Extra,
+        rows: usize,
+        out: fn(What) -> Operand,
+    ) -> Vec<Operand> {
         let mut operands = vec![Operand::absent(); MOST_INPUTS + 3 * MOST_PARTS];
         let (inputs, of_parts) = operands.split_at_mut(MOST_INPUTS);
         for (part, input, _) in &self.parts {
@@ -170,7 +182,7 @@ impl<'a> Batch<'a> {
             if let Some(bias) = part.bias {
                 of_parts[MOST_PARTS + i] = Operand::read(bias.into());
             }
-            of_parts[2 * MOST_PARTS + i] = Operand::write(part.out);
+            of_parts[2 * MOST_PARTS + i] = out(part.out);
         }
         // There are no more than 31 operands: the place of a second part's bias is free.
         match extra {
@@ -258,6 +270,12 @@ struct Wide {
     tokens: usize,
     /// Of each matrix.
     rows: usize,
+}
+
+/// Some of the tiles of rows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Run {
+    tiles: Range<usize>,
     /// Threadgroups that share the columns of a tile.
     split: usize,
 }
@@ -271,27 +289,34 @@ impl Wide {
     /// How a sum is split must not depend on how many tokens there happen to be.
     const USUAL_TOKENS: usize = 512;
 
-    fn choose(target: &Target, part_rows: &[usize; MOST_PARTS], gated: bool, tokens: usize) -> Self {
-        let whole = Self { tokens: wide_tile(tokens), rows: if gated { 64 } else { 128 }, split: 1 };
-        let usual = Self { tokens: wide_tile(Self::USUAL_TOKENS), ..whole };
-        let [x, y, _] = usual.grid(part_rows, Self::USUAL_TOKENS);
-        // Rounds of all cores, those with halves of tiles counted as halves. Splitting
-        // itself costs some 15 % of the time, as measured on an H200.
-        let rounds = |split: usize| {
-            (x as usize * y as usize * split).div_ceil(target.cores.max(1)) as f64 / split as f64
-        };
-        Self { split: if 1.15 * rounds(2) < rounds(1) { 2 } else { 1 }, ..whole }
+    /// The size of a tile, and the tiles in the order they are worked on: so many as fill all cores again
+    /// and again, then the rest in halves, if that keeps no more cores busy than there are.
+    fn choose(
+        target: &Target,
+        part_rows: &[usize; MOST_PARTS],
+        gated: bool,
+        tokens: usize,
+    ) -> (Self, Vec<Run>) {
+        let size = Self { tokens: wide_tile(target, tokens), rows: if gated { 64 } else { 128 } };
+        let count: usize = part_rows.iter().map(|rows| rows.div_ceil(size.rows)).sum();
+        let (cores, of_tokens) =
+            (target.cores.max(1), Self::USUAL_TOKENS / wide_tile(target, Self::USUAL_TOKENS));
+        let rest = count * of_tokens % cores;
+        let halved = if 2 * rest <= cores { rest.div_ceil(of_tokens) } else { 0 };
+        // Launches of several parts are for all of them.
+        let several = part_rows.iter().filter(|rows| **rows > 0).count() > 1;
+        let halved = if several && halved < count { 0 } else { halved };
+        let runs =
+            [Run { tiles: 0..count - halved, split: 1 }, Run { tiles: count - halved..count, split: 2 }];
+        (size, runs.into_iter().filter(|run| !run.tiles.is_empty()).collect())
     }
 
-    fn kernel(&self, kernel: Kernel) -> Kernel {
-        let shared = Self::STAGES * self.tokens * 128 + Self::ALIGN;
+    fn kernel(&self, kernel: Kernel, target: &Target, run: &Run) -> Kernel {
+        let token = if target.exact { 256 } else { 128 };
+        let shared = Self::STAGES * self.tokens * token + Self::ALIGN;
         let kernel = kernel.option("WIDE", 1).option("TILE_T", self.tokens as i64);
-        kernel.option("INGOT_SHARED", shared as i64).option("SPLIT", self.split as i64)
-    }
-
-    fn grid(&self, part_rows: &[usize; MOST_PARTS], tokens: usize) -> [u32; 3] {
-        let row_tiles: usize = part_rows.iter().map(|rows| rows.div_ceil(self.rows)).sum();
-        [tokens.div_ceil(self.tokens) as u32, row_tiles as u32, self.split as u32]
+        let kernel = kernel.option("INGOT_SHARED", shared as i64).option("SPLIT", run.split as i64);
+        kernel.uint("FIRST", run.tiles.start)
     }
 }
 
@@ -300,6 +325,26 @@ mod tests {
     use super::*;
     use crate::tuning::Tuning;
     use ingot_format::DType;
+
+    #[test]
+    fn wide_tiles_suit_the_work() {
+        let runs = |rows, gated| {
+            let target = Target {
+                cores: 132,
+                cache: DType::F16,
+                exact: false,
+                eights: false,
+                wide: true,
+                tuning: Tuning::default(),
+            };
+            let (_, runs) = Wide::choose(&target, &[rows, 0, 0, 0, 0, 0, 0, 0], gated, 512);
+            runs.into_iter().map(|run| (run.tiles, run.split)).collect::<Vec<_>>()
+        };
+        assert_eq!(runs(4096, false), [(0..32, 2)]);
+        assert_eq!(runs(6144, false), [(0..48, 1)]);
+        assert_eq!(runs(14336, true), [(0..198, 1), (198..224, 2)]);
+        assert_eq!(runs(128 * 66, false), [(0..66, 1)]);
+    }
 
     #[test]
     fn tiles_suit_the_work() {

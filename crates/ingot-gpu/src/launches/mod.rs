@@ -59,9 +59,9 @@ pub struct Target {
 }
 
 impl Target {
-    /// Products of so many rows take the form of `kernels/include/wide.h`, which has halves only.
+    /// Products of so many rows take the form of `kernels/include/wide.h`.
     pub(crate) fn is_wide(&self, rows: usize) -> bool {
-        self.wide && !self.exact && rows > 64
+        self.wide && rows > 64
     }
 
     /// A device with so many cores, with the usual sizes and weights as they are in files.

@@ -38,17 +38,17 @@ pub enum Input {
 
 /// Bytes of packed rows.
 pub fn packed_bytes(target: &Target, rows: usize, width: usize) -> usize {
-    if target.is_wide(rows) {
-        let padded = rows.next_multiple_of(wide_tile(rows));
-        return padded * (4 + 2 * width.next_multiple_of(WIDE_STEP));
-    }
     let value = if target.exact { 4 } else { 2 };
+    if target.is_wide(rows) {
+        let padded = rows.next_multiple_of(wide_tile(target, rows));
+        return padded * (4 + value * width.next_multiple_of(WIDE_STEP));
+    }
     rows * (HEADER + value * width.next_multiple_of(STEP))
 }
 
 /// Tokens of a tile in the form of `kernels/include/wide.h`; its `wide_tokens` is the twin.
-pub(super) fn wide_tile(rows: usize) -> usize {
-    if rows > 256 { 256 } else { 128 }
+pub(super) fn wide_tile(target: &Target, rows: usize) -> usize {
+    if rows > 256 && !target.exact { 256 } else { 128 }
 }
 
 /// Packs all rows of the step, each input to a scratch of [`packed_bytes`].

@@ -262,9 +262,9 @@ impl<'a> Emitter<'_, 'a> {
             let out = glu.out.into();
             let gate =
                 l::linear_tile::Part { x, weight: gate.weight, bias: None, activation: gate.activation, out };
-            let launch =
+            let launches =
                 l::linear_tile::gated_tile(self.plan, &target, &gate, up.weight, glu.f, self.shape.rows)?;
-            self.push(ops, launch);
+            launches.into_iter().for_each(|launch| self.push(ops, launch));
             return Ok(());
         }
         let parts: Vec<_> = groups
