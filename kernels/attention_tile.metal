@@ -7,26 +7,23 @@
 //
 // Reference: crates/ingot-plan/src/ops/attention.rs.
 //
-// Grid: (tiles of QUERIES rows of one sequence, and some to spare; heads). Keys come in blocks of
+// Grid: (heads; tiles of QUERIES rows of one sequence, and some to spare). Keys come in blocks of
 // KEYS that begin at multiples of KEYS, and a block that a row does not see leaves its sums as they
-// are: the result is the same however a prompt is cut. Blocks are processed COLUMNS columns at a
-// time; the next ones are on their way meanwhile.
+// are: the result is the same however a prompt is cut.
 //
-// On a tile of queries there are two simdgroups for each 16 rows: they share the keys of a block
-// in q k^T and the columns in p v. Four neighbouring threads look after a row. Queries, and
-// keys that are not stored as half, are brought into the range of half by powers of two.
-// The softmax is f32; values of v beyond the range of half are cut off. With TILE_F32 all is f32.
+// A simdgroup has 16 queries to itself, in registers for the whole loop, as are its scores, which
+// become weights in place, and its sums. Threadgroup memory holds a block of keys and one of values:
+// while one is multiplied, the other is on its way. Queries, and keys that are not stored as half, are
+// brought into the range of half by powers of two. The softmax is f32; values of v beyond the range of
+// half are cut off. attention_exact.metal does the same in f32.
 //
-// variants: HEAD=32 COLUMNS=32; HEAD=64 COLUMNS=64; HEAD=96 COLUMNS=96; HEAD=256; CACHE=1; CACHE=2; HEAD=64 COLUMNS=64 CACHE=2; TILE_F32=1 COLUMNS=64; TILE_F32=1 HEAD=64 COLUMNS=64; TILE_F32=1 HEAD=256 COLUMNS=32 QUERIES=16
-// N, rounded up to a multiple of COLUMNS, which is a multiple of 32.
+// variants: HEAD=32; HEAD=64; HEAD=96; HEAD=256; CACHE=1; CACHE=2; HEAD=64 CACHE=2; HEAD=256 CACHE=1
+// N, rounded up to a multiple of 32.
 #ifndef HEAD
 #define HEAD 128
 #endif
-#ifndef COLUMNS
-#define COLUMNS 128
-#endif
 #ifndef QUERIES
-#define QUERIES 32
+#define QUERIES 64
 #endif
 #include "attention_tile.h"
 
@@ -39,107 +36,98 @@ kernel void attention_tile(device const float* q [[buffer(0)]],
                            uint thread_index [[thread_index_in_threadgroup]],
                            uint lane [[thread_index_in_simdgroup]],
                            uint simdgroup [[simdgroup_index_in_threadgroup]]) {
-    threadgroup uint4 query_tile[QUERIES * Q_STRIDE * TILE_BYTES / 16];
-    threadgroup uint4 block_tile[KEYS * B_STRIDE * TILE_BYTES / 16];
-    threadgroup float4 score_tile[QUERIES * S_STRIDE / 4];
-    threadgroup float diagonal[QUERIES * 8];
+    threadgroup uint4 tiles4[SLOTS * KEYS * VECTORS];
     threadgroup float key_scales[KEYS];
-    threadgroup tile_t* queries = (threadgroup tile_t*)query_tile;
-    threadgroup tile_t* block = (threadgroup tile_t*)block_tile;
-    threadgroup float* scores = (threadgroup float*)score_tile;
-    // The weights take the place of the scores, row by row.
-    threadgroup tile_t* weights = (threadgroup tile_t*)score_tile;
+    threadgroup float own_values[OWN_SIZE];
+    threadgroup tile_t* tiles = (threadgroup tile_t*)tiles4;
+    threadgroup float* own = own_values + simdgroup * (OWN_SIZE / SIMDGROUPS);
     grid_dependency_wait();
 
-    // Later tiles see more keys: they begin first.
-    const Work work = find_work(step, groups.x - 1 - group.x);
-    const uint kv_head = group.y / (HEADS / KV_HEADS), part = thread_index % 4;
-    Row row;
-    row.index = thread_index / 4;
-    row.position = work.position + row.index;
-    row.exists = row.index < work.rows;
-    const float score_scale = load_queries(q, work, row, group.y, part, queries) * SCALE;
-    for (uint i = thread_index; i < QUERIES * 8; i += THREADS) diagonal[i] = 0.0f;
-
-    const uint strip = simdgroup / 2, side = simdgroup % 2;
-    TileC sums[HEAD / 32];
-#pragma unroll
-    for (uint i = 0; i < HEAD / 32; i++) tile_zero(sums[i]);
-    float largest = MINUS_INFINITY, total = 0.0f; // of the row; the total of this thread's keys
-
+    // Later tiles see more keys. They begin first, and the shortest after them, so that a core
+    // that has two of them has a long and a short one.
+    const uint half_way = (groups.y + 1) / 2;
+    const uint tile = group.y < half_way ? groups.y - 1 - group.y : group.y - half_way;
+    const Work work = find_work(step, tile);
     Source source;
     source.cache = cache;
-    source.column = kv_head * N;
+    source.column = group.x / (HEADS / KV_HEADS) * N;
     source.limit = work.position + work.rows; // no key from here on is seen
-    const uint last = work.rows > 0 ? (source.limit - 1) / KEYS : 0;
-    uint b = first_seen(work.position) / KEYS;
-    const uint end = work.rows > 0 ? last + 1 : b;
+    uint position = first_seen(work.position) / KEYS * KEYS;
+    const uint end = work.rows > 0 ? source.limit : position;
     Pieces pieces;
-    if (b < end) {
-        source.page = page_of(step, work.sequence, b * KEYS);
-        load_scales(source, b * KEYS, thread_index, key_scales);
-        load_pieces(pieces, source, 0, b * KEYS, 0, thread_index);
+    if (position < end) {
+        source.page = page_of(step, work.sequence, position);
+        load_scales(source, position, thread_index, key_scales);
+        block_begin(pieces, tiles, source, 0, position, thread_index);
+        tile_copies_end();
+        if (SLOTS == 3) block_begin(pieces, tiles + SLOT, source, 1, position, thread_index);
+        tile_copies_end();
     }
-    threadgroup_barrier(mem_flags::mem_threadgroup);
-    for (; b < end; b++) {
-        TileC score;
-        tile_zero(score);
+    Rows rows;
+    load_rows(rows, q, work, group.x, simdgroup, own, lane);
+    const BlockAt keys_at = block_at_keys(tiles, lane), values_at = block_at_values(tiles, lane);
+    uint keys = 0, values = SLOT, spare = (SLOTS - 1) * SLOT;
+    TileC sums[HEAD / 16];
 #pragma unroll
-        for (uint c = 0; c < HEAD; c += COLUMNS) {
-            store_pieces(pieces, block, key_scales, true, thread_index);
-            threadgroup_barrier(mem_flags::mem_threadgroup);
-            const bool more = c + COLUMNS < HEAD;
-            load_pieces(pieces, source, more ? 0 : 1, b * KEYS, more ? c + COLUMNS : 0, thread_index);
-#pragma unroll
-            for (uint k = 0; k < COLUMNS; k += 16) {
-                TileA rows;
-                TileB keys;
-                tile_load_a(rows, queries + 16 * strip * Q_STRIDE + c + k, Q_STRIDE, lane);
-                tile_load_b(keys, block + 16 * side * B_STRIDE + k, B_STRIDE, lane);
-                tile_multiply(score, rows, keys);
-            }
-            if (!more) tile_store(score, scores + 16 * strip * S_STRIDE + 16 * side, S_STRIDE, lane);
-            threadgroup_barrier(mem_flags::mem_threadgroup);
+    for (uint n = 0; n < HEAD / 16; n++) tile_zero(sums[n]);
+    if (CACHE != 0) threadgroup_barrier(mem_flags::mem_threadgroup);
+    if (position < end) block_end(pieces, tiles, key_scales, true, thread_index);
+
+    for (; position < end; position += KEYS) {
+        tile_copies_wait(SLOTS - 2);
+        threadgroup_barrier(mem_flags::mem_threadgroup);
+        const bool more = position + KEYS < end;
+        if (SLOTS == 2) {
+            block_begin(pieces, tiles + values, source, 1, position, thread_index);
+        } else if (more) {
+            source.page = page_of(step, work.sequence, position + KEYS);
+            block_begin(pieces, tiles + spare, source, 0, position + KEYS, thread_index);
         }
-        const float shrink = soften(row, b * KEYS, part, score_scale, scores, key_scales, weights, largest, total);
-        if (part == 0) diagonal[9 * (row.index % 8) + row.index / 8 * 64] = shrink;
-        const uint page = b + 1 < end ? page_of(step, work.sequence, (b + 1) * KEYS) : 0;
-#pragma unroll
-        for (uint c = 0; c < HEAD; c += COLUMNS) {
-            store_pieces(pieces, block, key_scales, false, thread_index);
-            threadgroup_barrier(mem_flags::mem_threadgroup);
-            if (c + COLUMNS < HEAD) {
-                load_pieces(pieces, source, 1, b * KEYS, c + COLUMNS, thread_index);
-            } else if (b + 1 < end) {
-                source.page = page;
-                load_scales(source, (b + 1) * KEYS, thread_index, key_scales);
-                load_pieces(pieces, source, 0, (b + 1) * KEYS, 0, thread_index);
+        tile_copies_end();
+        float v[KEYS / 2], shrink[2];
+        score(v, rows, keys_at + TILE_ADDRESS * keys, own, lane);
+        soften(v, shrink, rows, position, key_scales, lane);
+        if (SLOTS == 2) block_end(pieces, tiles + values, key_scales, false, thread_index);
+        tile_copies_wait(SLOTS - 2);
+        threadgroup_barrier(mem_flags::mem_threadgroup);
+        if (more) {
+            if (SLOTS == 2) {
+                source.page = page_of(step, work.sequence, position + KEYS);
+                load_scales(source, position + KEYS, thread_index, key_scales);
             }
-            add_values(sums, c, strip, side, weights, block, diagonal, lane);
-            threadgroup_barrier(mem_flags::mem_threadgroup);
+            block_begin(pieces, tiles + keys, source, SLOTS - 2, position + KEYS, thread_index);
+        }
+        tile_copies_end();
+        tile_rows_scaled(sums, HEAD / 16, shrink[0], shrink[1], own, lane);
+        add_values(sums, v, values_at + TILE_ADDRESS * values, own, lane);
+        if (CACHE != 0) threadgroup_barrier(mem_flags::mem_threadgroup);
+        if (SLOTS == 2 && more) block_end(pieces, tiles + keys, key_scales, true, thread_index);
+        if (SLOTS == 3) {
+            const uint first = keys;
+            keys = spare;
+            spare = values;
+            values = first;
         }
     }
 
-    total += simd_shuffle_xor(total, 1);
-    total += simd_shuffle_xor(total, 2);
-    if (part == 0) diagonal[9 * (row.index % 8) + row.index / 8 * 64] = row.exists ? 1.0f / total : 0.0f;
-    threadgroup_barrier(mem_flags::mem_threadgroup);
-    // The scores are over: each simdgroup has 16 by 16 of their memory to itself.
-    threadgroup float* own = scores + simdgroup * 256;
 #pragma unroll
-    for (uint i = 0; i < HEAD / 32; i++) {
-        const uint column = i / (COLUMNS / 32) * COLUMNS + side * (COLUMNS / 2) + i % (COLUMNS / 32) * 16;
-        tile_scale_rows(sums[i], diagonal + 128 * strip, lane);
-        tile_store(sums[i], own, 16, lane);
-        simdgroup_barrier(mem_flags::mem_threadgroup);
+    for (uint r = 0; r < 2; r++) {
+        rows.total[r] += simd_shuffle_xor(rows.total[r], 1);
+        rows.total[r] += simd_shuffle_xor(rows.total[r], 2);
+        rows.total[r] = 1.0f / rows.total[r];
+    }
 #pragma unroll
-        for (uint e = lane; e < 64; e += 32) {
-            const uint r = 16 * strip + e / 4, at = column + e % 4 * 4;
-            if (r < work.rows && at < N) {
-                const ulong to = ulong(work.first + r) * (HEADS * N) + group.y * N + at;
-                *(device float4*)(out + to) = ((threadgroup const float4*)own)[e];
+    for (uint n = 0; n < HEAD / 16; n++) {
+        float v[8];
+        tile_rows(sums[n], v, own, lane);
+#pragma unroll
+        for (uint i = 0; i < 4; i++) {
+            const uint row = 16 * simdgroup + lane / 4 + i % 2 * 8, column = 16 * n + i / 2 * 8 + 2 * (lane % 4);
+            if (row < work.rows && column < N) {
+                const float factor = rows.total[i % 2];
+                const ulong to = ulong(work.first + row) * (HEADS * N) + group.x * N + column;
+                *(device float2*)(out + to) = float2(v[2 * i] * factor, v[2 * i + 1] * factor);
             }
         }
-        simdgroup_barrier(mem_flags::mem_threadgroup);
     }
 }

@@ -5,7 +5,7 @@
 // Types: bool char uchar short ushort int uint long ulong half float bfloat-as-ushort,
 //   vectors of 2 and 4 of char uchar short ushort int uint half float, uint3
 //   (components x y z w, constructors, + - * on equal types, conversion by constructor).
-// Functions: min max clamp abs fabs fma exp log tanh sqrt rsqrt floor rint pow select
+// Functions: min max clamp abs fabs fma exp exp2 log tanh sqrt rsqrt floor rint pow select
 //   precise::sin precise::cos as_type popcount; on float4: dot.
 // Simdgroup: simd_sum simd_max simd_min simd_broadcast simd_shuffle simd_shuffle_xor simd_shuffle_down
 //   simd_prefix_exclusive_sum.

@@ -89,6 +89,11 @@ inline void tile_scale_rows(thread TileC& c, threadgroup const float* diagonal, 
         simdgroup_multiply(c.m[2 * i + 1], factors, c.m[2 * i + 1]);
     }
 }
+/// C from p[row * stride + column].
+inline void tile_load(thread TileC& c, threadgroup const float* p, uint stride, uint) {
+#pragma unroll
+    for (uint i = 0; i < 4; i++) simdgroup_load(c.m[i], p + 8 * (i / 2) * stride + 8 * (i % 2), stride);
+}
 /// C to p[row * stride + column].
 inline void tile_store(thread const TileC& c, threadgroup float* p, uint stride, uint) {
 #pragma unroll
@@ -112,6 +117,15 @@ inline void tile_scale_rows(thread TileC& c, threadgroup const float* diagonal, 
     const float low = diagonal[9 * row], high = diagonal[64 + 9 * row];
 #pragma unroll
     for (uint i = 0; i < 8; i++) c.v[i] *= i & 2 ? high : low;
+}
+inline void tile_load(thread TileC& c, threadgroup const float* p, uint stride, uint lane) {
+    threadgroup const float* at = p + lane / 4 * stride + 2 * (lane % 4);
+#pragma unroll
+    for (uint i = 0; i < 4; i++) {
+        const float2 two = *(threadgroup const float2*)(at + 8 * (i % 2) * stride + 8 * (i / 2));
+        c.v[2 * i] = two.x;
+        c.v[2 * i + 1] = two.y;
+    }
 }
 inline void tile_store(thread const TileC& c, threadgroup float* p, uint stride, uint lane) {
     threadgroup float* at = p + lane / 4 * stride + 2 * (lane % 4);

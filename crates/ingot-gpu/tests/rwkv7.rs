@@ -5,6 +5,8 @@ mod bench;
 
 use bench::{Bench, Random, assert_near, sequences};
 use ingot_format::{Bytes, DType, Tensor};
+use ingot_gpu::launch::What;
+use ingot_gpu::launches::rwkv7_chunk::{self, rwkv7_chunk};
 use ingot_gpu::launches::rwkv7_mix::{Mix, rwkv7_mix};
 use ingot_gpu::launches::{Shape, bonus, rwkv_keys, wkv7};
 use ingot_gpu::sim::SimDevice;
@@ -82,6 +84,16 @@ impl Block {
         self.op(|op| if let Op::Bonus(op) = op { Some(op) } else { None })
     }
 
+    fn mix(&self) -> Mix<'_> {
+        Mix {
+            blend: Some(self.blend()),
+            keys: self.keys(),
+            wkv: self.wkv(),
+            norm: self.norm(),
+            bonus: self.bonus(),
+        }
+    }
+
     /// Inputs of `rows` rows as a model has them.
     fn rows(&self, rows: usize, seed: u64) -> Vec<Vec<f32>> {
         let mut random = Random(seed);
@@ -156,6 +168,18 @@ fn shape(step: &Step) -> Shape {
     Shape { rows: step.rows(), outputs: 0, sequences: step.sequences.len(), context: 0 }
 }
 
+/// Runs the time mix row after row, or in chunks.
+fn run(block: &Block, bench: &mut Bench<SimDevice>, step: &Step, mix: &Mix, chunks: bool) {
+    let (plan, shape) = (&block.plan, shape(step));
+    if chunks {
+        let scratch = rwkv7_chunk::scratch_bytes(plan, &shape, mix);
+        scratch.iter().zip(0..).for_each(|(bytes, i)| bench.room(What::Scratch(i), bytes / 4));
+        bench.run(&rwkv7_chunk(plan, &shape, mix, [0, 1, 2]));
+    } else {
+        bench.run(&[rwkv7_mix(plan, &shape, mix)]);
+    }
+}
+
 /// Heads of every size; several sequences; the state goes on from launch to launch.
 #[test]
 fn mix_is_the_block() {
@@ -168,67 +192,82 @@ fn mix_is_the_block() {
         (1, 128, true),
         (1, 256, false),
     ] {
-        let block = Block::new(heads, head);
-        let mut bench = block.bench(4);
-        let mut state = wide(&bench.get(block.state));
-        for (i, lengths) in
-            [&[(2, 5), (0, 1), (3, 18)][..], &[(0, 1), (1, 1)], &[(3, 9)]].into_iter().enumerate()
-        {
-            let step = sequences(lengths);
-            let rows = block.rows(step.rows(), 100 * i as u64 + head as u64);
-            block.put(&mut bench, &rows);
-            bench.step(&step);
-            let (_, out) = block.expected(&step, &rows, &mut state, blend);
-            let mut wkv = block.wkv().clone();
-            if !blend {
-                wkv.v = block.inputs[3];
-            }
-            let mix = Mix {
-                blend: blend.then(|| block.blend()),
-                keys: block.keys(),
-                wkv: &wkv,
-                norm: block.norm(),
-                bonus: block.bonus(),
-            };
-            bench.run(&[rwkv7_mix(&block.plan, &shape(&step), &mix)]);
-            let name = format!("{heads} heads of {head}, step {i}");
-            assert_near(&name, &bench.get(block.bonus().out), &out, 2e-5);
-            assert_near(&format!("{name}: state"), &bench.get(block.state), &state, 2e-6);
+        check(heads, head, blend, false);
+    }
+}
+
+/// The same in chunks of rows.
+#[test]
+fn chunks_are_the_block() {
+    for (heads, head, blend) in [(3, 8, true), (2, 24, false), (5, 32, true), (2, 64, true)] {
+        check(heads, head, blend, true);
+    }
+}
+
+fn check(heads: usize, head: usize, blend: bool, chunks: bool) {
+    let block = Block::new(heads, head);
+    let mut bench = block.bench(4);
+    let mut state = wide(&bench.get(block.state));
+    let mut past = [0; 4];
+    for (i, lengths) in
+        [&[(2, 5), (0, 1), (3, 18)][..], &[(0, 1), (1, 1)], &[(3, 43)]].into_iter().enumerate()
+    {
+        let mut step = sequences(lengths);
+        for s in &mut step.sequences {
+            s.past = past[s.slot as usize];
+            past[s.slot as usize] += s.rows.len();
         }
+        let rows = block.rows(step.rows(), 100 * i as u64 + head as u64);
+        block.put(&mut bench, &rows);
+        bench.step(&step);
+        let (_, out) = block.expected(&step, &rows, &mut state, blend);
+        let mut wkv = block.wkv().clone();
+        if !blend {
+            wkv.v = block.inputs[3];
+        }
+        let mix = Mix { blend: blend.then(|| block.blend()), wkv: &wkv, ..block.mix() };
+        run(&block, &mut bench, &step, &mix, chunks);
+        let name = format!("{heads} heads of {head}, step {i}");
+        assert_near(&name, &bench.get(block.bonus().out), &out, 2e-5);
+        assert_near(&format!("{name}: state"), &bench.get(block.state), &state, 2e-6);
     }
 }
 
 /// However a prompt is cut, bits are the same.
 #[test]
 fn mix_does_not_see_cuts() {
+    cuts(false, &[1, 7, 64]);
+}
+
+/// In chunks, if it is cut at positions that are multiples of a chunk's rows.
+#[test]
+fn chunks_do_not_see_cuts() {
+    cuts(true, &[16, 48, 64]);
+}
+
+fn cuts(chunks: bool, lengths: &[usize]) {
     const ROWS: usize = 70;
     let block = Block::new(2, 64);
     let rows = block.rows(ROWS, 5);
-    let run = |chunk: usize| {
+    let in_parts = |length: usize| {
         let mut bench = block.bench(2);
         let mut out = Vec::new();
-        for begin in (0..ROWS).step_by(chunk) {
-            let end = ROWS.min(begin + chunk);
+        for begin in (0..ROWS).step_by(length) {
+            let end = ROWS.min(begin + length);
             let part = |x: &Vec<f32>| x[begin * block.width()..end * block.width()].to_vec();
-            let step = sequences(&[(1, end - begin)]);
+            let mut step = sequences(&[(1, end - begin)]);
+            step.sequences[0].past = begin;
             block.put(&mut bench, &rows.iter().map(part).collect::<Vec<_>>());
             bench.step(&step);
-            let mix = Mix {
-                blend: Some(block.blend()),
-                keys: block.keys(),
-                wkv: block.wkv(),
-                norm: block.norm(),
-                bonus: block.bonus(),
-            };
-            bench.run(&[rwkv7_mix(&block.plan, &shape(&step), &mix)]);
+            run(&block, &mut bench, &step, &block.mix(), chunks);
             out.extend(bench.get(block.bonus().out));
         }
         out.extend(bench.get(block.state));
         out.iter().map(|x| x.to_bits()).collect::<Vec<_>>()
     };
-    let whole = run(ROWS);
-    for chunk in [1, 7, 64] {
-        assert!(run(chunk) == whole, "chunks of {chunk}");
+    let whole = in_parts(ROWS);
+    for &length in lengths {
+        assert!(in_parts(length) == whole, "parts of {length}");
     }
 }
 
@@ -270,11 +309,23 @@ fn plain_ops_are_the_block() {
 /// Inputs at the ends of their ranges give what the formulas give.
 #[test]
 fn extreme_inputs() {
+    extremes(false);
+}
+
+/// In chunks too; and where all decays are the strongest.
+#[test]
+fn extreme_inputs_in_chunks() {
+    extremes(true);
+}
+
+fn extremes(chunks: bool) {
+    const ROWS: usize = 38;
     let block = Block::new(2, 64);
     let mut bench = block.bench(1);
     let c = block.width();
-    let step = sequences(&[(0, 6)]);
-    let mut rows = block.rows(6, 11);
+    let step = sequences(&[(0, ROWS)]);
+    let mut rows = block.rows(ROWS, 11);
+    rows[1][6 * c..].fill(1e6);
     for (t, w) in [1e6, -1e6, 100.0, -100.0, f32::MAX, f32::MIN].into_iter().enumerate() {
         rows[1][t * c..][..c].fill(w);
     }
@@ -286,16 +337,9 @@ fn extreme_inputs() {
     bench.step(&step);
     let mut state = wide(&bench.get(block.state));
     let (_, out) = block.expected(&step, &rows, &mut state, true);
-    let mix = Mix {
-        blend: Some(block.blend()),
-        keys: block.keys(),
-        wkv: block.wkv(),
-        norm: block.norm(),
-        bonus: block.bonus(),
-    };
-    bench.run(&[rwkv7_mix(&block.plan, &shape(&step), &mix)]);
+    run(&block, &mut bench, &step, &block.mix(), chunks);
     let got = bench.get(block.bonus().out);
-    for t in 0..6 {
+    for t in 0..ROWS {
         assert_near(&format!("row {t}"), &got[t * c..][..c], &out[t * c..][..c], 2e-5);
     }
 }

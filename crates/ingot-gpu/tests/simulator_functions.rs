@@ -131,6 +131,7 @@ fn functions() {
     check("abs(x) + fabs(x)", &|x| 2.0 * x.abs());
     check("fma(x, x, 0.1f)", &|x| x.mul_add(x, 0.1));
     check("exp(x)", &f32::exp);
+    check("exp2(x)", &f32::exp2);
     check("log(x)", &f32::ln);
     check("tanh(x)", &f32::tanh);
     check("sqrt(x)", &f32::sqrt);

@@ -153,6 +153,11 @@ inline uint popcount(uint x) { return __popc(x); }
 
 inline float fma(float a, float b, float c) { return ::fmaf(a, b, c); }
 inline float exp(float x) { return __expf(x); }
+inline float exp2(float x) {
+    float y;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+}
 inline float log(float x) { return ::logf(x); }
 inline float tanh(float x) { return ::tanhf(x); }
 inline float sqrt(float x) { return ::sqrtf(x); }

@@ -7,6 +7,9 @@ use std::ops::Range;
 /// Most rows of a piece on the tile path: what a window server still takes for a
 /// short submission.
 pub const MOST_ROWS: usize = 512;
+/// Sequences are cut at positions that are multiples of this: recurrences take so many rows
+/// at once (`kernels/include/rwkv7_chunk.h`), and where else they are cut can be seen in last bits.
+const ALIGNMENT: usize = 16;
 
 /// A part of a step.
 #[derive(Debug, PartialEq, Eq)]
@@ -33,10 +36,16 @@ pub(super) fn pieces(step: &Step) -> Vec<Piece> {
     for s in step.sequences.iter().filter(|s| !one(s)) {
         let mut start = s.rows.start;
         while start < s.rows.end {
-            let end = s.rows.end.min(start + MOST_ROWS - rows);
-            pending.push((s, start..end));
-            (rows, start) = (rows + end - start, end);
-            if rows == MOST_ROWS {
+            let room = start + MOST_ROWS - rows;
+            let fits = s.rows.end <= room;
+            let position = s.past + room - s.rows.start;
+            let aligned = room.saturating_sub(position % ALIGNMENT).max(start);
+            let end = if fits { s.rows.end } else { aligned };
+            if start < end {
+                pending.push((s, start..end));
+                (rows, start) = (rows + end - start, end);
+            }
+            if !fits || rows == MOST_ROWS {
                 all.push(piece(step, Path::Tile, &pending));
                 pending.clear();
                 rows = 0;
@@ -113,5 +122,24 @@ mod tests {
         assert_eq!(all[2].outputs, [0, 1]);
         let tokens: Vec<u32> = all.iter().flat_map(|p| p.step.tokens.clone()).collect();
         assert_eq!(tokens, whole.tokens);
+    }
+
+    #[test]
+    fn cuts_are_at_multiples_of_the_alignment() {
+        for lengths in [[3, 700], [500, 700], [505, 1200], [509, 20], [512, 20]] {
+            let whole = step(&lengths);
+            let all = pieces(&whole);
+            let tokens: Vec<u32> = all.iter().flat_map(|p| p.step.tokens.clone()).collect();
+            assert_eq!(tokens, whole.tokens);
+            for s in all.iter().flat_map(|p| &p.step.sequences) {
+                let of = &whole.sequences[s.slot as usize];
+                let end = s.past + s.rows.len();
+                assert!(
+                    end.is_multiple_of(ALIGNMENT) || end == of.past + of.rows.len(),
+                    "{lengths:?}: {s:?}"
+                );
+            }
+            assert!(all.iter().all(|p| (1..=MOST_ROWS).contains(&p.step.rows())));
+        }
     }
 }

@@ -1,16 +1,19 @@
-//! Attention of many rows on tiles of queries and keys.
+//! Attention of many rows on tiles of queries and keys: in half, or where that is asked for
+//! in 32 bits.
 
 use super::{Shape, Target, cache};
 use crate::launch::{Kernel, Launch, Operand, What};
 use ingot_plan::Plan;
 use ingot_plan::ops::Attention;
 
-/// Keys of a block, as in the kernel.
-const KEYS: usize = 32;
+/// Queries of a threadgroup of the kernel in half, a simdgroup for each 16.
+const QUERIES: usize = 64;
+/// Keys of a block of the exact kernel.
+const EXACT_KEYS: usize = 32;
 /// Most bytes of threadgroup memory.
 const MEMORY: usize = 32 << 10;
 
-/// The sizes of tiles for heads of some size.
+/// The sizes of the exact kernel's tiles for heads of some size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Tiles {
     /// Queries.
@@ -23,22 +26,20 @@ struct Tiles {
 
 impl Tiles {
     /// As much as fits into threadgroup memory.
-    fn of(n: usize, exact: bool) -> Self {
+    fn of(n: usize) -> Self {
         let head = n.next_multiple_of(32);
         // Few wide columns rather than many queries.
         let columns = (1..=head / 32).rev().map(|i| 32 * i).filter(|c| head.is_multiple_of(*c));
         let sizes = columns.map(|columns| Self { queries: 32, head, columns });
-        let found = sizes.filter(|t| t.bytes(exact) <= MEMORY).find(|t| t.columns >= 64 || head == 32);
-        let least = if exact { 16 } else { 32 };
-        found.unwrap_or(Self { queries: least, head, columns: 32 })
+        let found = sizes.filter(|t| t.bytes() <= MEMORY).find(|t| t.columns >= 64 || head == 32);
+        found.unwrap_or(Self { queries: 16, head, columns: 32 })
     }
 
     /// Bytes of the kernel's threadgroup arrays.
-    fn bytes(&self, exact: bool) -> usize {
-        let (value, pad) = if exact { (4, 4) } else { (2, 8) };
+    fn bytes(&self) -> usize {
         let Self { queries, head, columns } = *self;
-        let tiles = value * (queries * (head + pad) + KEYS * (columns + pad));
-        tiles + 4 * (queries * (KEYS + 4) + queries * 8 + KEYS)
+        let tiles = queries * (head + 4) + EXACT_KEYS * (columns + 4);
+        4 * (tiles + queries * (EXACT_KEYS + 4) + queries * 8)
     }
 }
 
@@ -49,15 +50,18 @@ impl Tiles {
 pub fn attention_tile(plan: &Plan, shape: &Shape, target: &Target, op: &Attention) -> Launch {
     let n = plan.buffer(op.q).width / op.heads;
     assert!(cache::supports(target.cache, n), "attention: heads of {n} in {:?}", target.cache);
-    let tiles = Tiles::of(n, target.exact);
+    let tiles = Tiles::of(n);
+    let (kernel, queries) = if target.exact {
+        let kernel = Kernel::new("attention_exact").option("QUERIES", tiles.queries as i64);
+        (kernel.option("COLUMNS", tiles.columns as i64), tiles.queries)
+    } else {
+        (Kernel::new("attention_tile"), QUERIES)
+    };
     // A window beyond all positions is none.
     let window = op.window.filter(|&w| u32::try_from(w).is_ok()).unwrap_or(0);
-    let kernel = Kernel::new("attention_tile")
+    let kernel = kernel
         .option("CACHE", cache::option(target.cache))
-        .option("TILE_F32", target.exact)
-        .option("QUERIES", tiles.queries as i64)
         .option("HEAD", tiles.head as i64)
-        .option("COLUMNS", tiles.columns as i64)
         .uint("N", n)
         .uint("HEADS", op.heads)
         .uint("KV_HEADS", op.kv_heads)
@@ -65,7 +69,8 @@ pub fn attention_tile(plan: &Plan, shape: &Shape, target: &Target, op: &Attentio
         .float("SCALE", op.scale)
         .float("CAP", op.cap.unwrap_or(0.0));
     // A sequence's last tile may have a single row: so many are enough for all.
-    let most = (shape.rows + shape.sequences * (tiles.queries - 1)) / tiles.queries;
+    let most = ((shape.rows + shape.sequences * (queries - 1)) / queries) as u32;
+    let heads = op.heads as u32;
     Launch {
         kernel,
         operands: vec![
@@ -74,8 +79,8 @@ pub fn attention_tile(plan: &Plan, shape: &Shape, target: &Target, op: &Attentio
             Operand::read(What::Step),
             Operand::write(op.out.into()),
         ],
-        grid: [most as u32, op.heads as u32, 1],
-        threads: 4 * tiles.queries as u32,
+        grid: if target.exact { [most, heads, 1] } else { [heads, most, 1] },
+        threads: if target.exact { 4 * queries as u32 } else { 2 * queries as u32 },
     }
 }
 
@@ -85,19 +90,16 @@ mod tests {
 
     #[test]
     fn tiles_fit() {
-        for (n, exact) in (8..=256).step_by(8).flat_map(|n| [(n, false), (n, true)]) {
-            let tiles = Tiles::of(n, exact);
-            assert!(tiles.bytes(exact) <= MEMORY, "{n}, {exact}: {tiles:?}");
+        for n in (8..=256).step_by(8) {
+            let tiles = Tiles::of(n);
+            assert!(tiles.bytes() <= MEMORY, "{n}: {tiles:?}");
             assert!(
                 tiles.head >= n
                     && tiles.head.is_multiple_of(tiles.columns)
                     && tiles.columns.is_multiple_of(32)
             );
-            // Four threads per query look after the keys' factors.
-            assert!(exact || tiles.queries >= KEYS);
         }
-        assert_eq!(Tiles::of(128, false), Tiles { queries: 32, head: 128, columns: 128 });
-        assert_eq!(Tiles::of(256, false), Tiles { queries: 32, head: 256, columns: 128 });
-        assert_eq!(Tiles::of(80, false), Tiles { queries: 32, head: 96, columns: 96 });
+        assert_eq!(Tiles::of(64), Tiles { queries: 32, head: 64, columns: 64 });
+        assert_eq!(Tiles::of(256), Tiles { queries: 16, head: 256, columns: 32 });
     }
 }

@@ -16,6 +16,7 @@ pub mod norm;
 pub mod pack;
 pub mod rope_store;
 pub mod rwkv7;
+pub mod rwkv7_chunk;
 pub mod rwkv7_mix;
 pub mod rwkv_keys;
 pub mod sample;

@@ -29,12 +29,11 @@ pub fn rwkv7_mix(plan: &Plan, shape: &Shape, m: &Mix) -> Launch {
     let (width, heads) = (plan.buffer(m.bonus.out).width, m.wkv.heads);
     let kernel =
         rwkv7::kernel("rwkv7_mix", width, heads).option("BLEND", m.blend.is_some()).float("EPS", m.norm.eps);
-    let v = m.blend.map_or(m.wkv.v, |b| b.from);
-    let blended = [m.blend.map(|b| b.to), m.blend.map(|b| b.by)];
-    let buffers = [m.wkv.r, m.keys.w, m.keys.k, v, m.keys.a, m.bonus.g].map(Some);
+    let [r, w, k, v, a, v_first, by] = inputs(m);
+    let buffers = [r, w, k, v, a, Some(m.bonus.g), v_first, by];
     let weights = [m.keys.k_k, m.keys.k_a, m.bonus.r_k, m.norm.weight, m.norm.bias];
     let read = |b: &Option<Buf>| b.map_or(Operand::absent(), |b| Operand::read(b.into()));
-    let mut operands: Vec<Operand> = buffers.iter().chain(&blended).map(read).collect();
+    let mut operands: Vec<Operand> = buffers.iter().map(read).collect();
     operands.extend(weights.iter().map(|&w| Operand::read(w.into())));
     operands.extend([
         Operand::read(What::Step),
@@ -43,4 +42,11 @@ pub fn rwkv7_mix(plan: &Plan, shape: &Shape, m: &Mix) -> Launch {
     ]);
     let grid = [heads as u32, shape.sequences as u32, 1];
     Launch { kernel, operands, grid, threads: rwkv7::threads(width / heads) }
+}
+
+/// r, w, k, v, a, and v_first and by where the value is blended.
+pub(super) fn inputs(m: &Mix) -> [Option<Buf>; 7] {
+    let v = m.blend.map_or(m.wkv.v, |b| b.from);
+    let [r, w, k, v, a] = [m.wkv.r, m.keys.w, m.keys.k, v, m.keys.a].map(Some);
+    [r, w, k, v, a, m.blend.map(|b| b.to), m.blend.map(|b| b.by)]
 }

@@ -163,8 +163,15 @@ impl<'a> Emitter<'_, 'a> {
             Fused::Mix { blend, keys, wkv, norm, bonus } => {
                 self.check_recurrent_head(wkv.r, wkv.heads)?;
                 let mix = l::rwkv7_mix::Mix { blend: *blend, keys, wkv, norm, bonus };
-                let launch = l::rwkv7_mix::rwkv7_mix(self.plan, self.shape, &mix);
-                self.push(&ops, launch);
+                let head = self.plan.buffer(wkv.r).width / wkv.heads;
+                if self.path == Path::Tile && l::rwkv7_chunk::supports(head) {
+                    let scratch = l::rwkv7_chunk::scratch_bytes(self.plan, self.shape, &mix);
+                    let scratch = scratch.map(|bytes| self.scratch(bytes));
+                    let launches = l::rwkv7_chunk::rwkv7_chunk(self.plan, self.shape, &mix, scratch);
+                    launches.into_iter().for_each(|launch| self.push(&ops, launch));
+                } else {
+                    self.push(&ops, l::rwkv7_mix::rwkv7_mix(self.plan, self.shape, &mix));
+                }
             }
             Fused::Experts { op, residual } => {
                 let rows = self.shape.rows;

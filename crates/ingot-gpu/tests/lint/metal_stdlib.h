@@ -71,6 +71,7 @@ template <typename T, typename F> inline T as_type(F x) { return __builtin_bit_c
     T fabs(T x); \
     T fma(T a, T b, T c); \
     T exp(T x); \
+    T exp2(T x); \
     T log(T x); \
     T tanh(T x); \
     T sqrt(T x); \

@@ -119,6 +119,7 @@ INLINE float fabs(float x) { return __builtin_fabsf(x); }
 INLINE half fabs(half x) { return abs(x); }
 INLINE float fma(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
 INLINE float exp(float x) { return __builtin_expf(x); }
+INLINE float exp2(float x) { return __builtin_exp2f(x); }
 INLINE float log(float x) { return __builtin_logf(x); }
 INLINE float tanh(float x) { return __builtin_tanhf(x); }
 INLINE float sqrt(float x) { return __builtin_sqrtf(x); }
