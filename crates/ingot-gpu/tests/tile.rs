@@ -8,6 +8,7 @@ use ingot_format::{Bytes, DType, Tensor};
 use ingot_gpu::launch::What;
 use ingot_gpu::launches::attention_tile::attention_tile;
 use ingot_gpu::launches::cache::page_bytes;
+use ingot_gpu::launches::linear_few::linear_few;
 use ingot_gpu::launches::linear_tile::{Part, linear_tile};
 use ingot_gpu::launches::pack::{Input, pack, packed_bytes};
 use ingot_gpu::launches::{Norm, Shape, Target};
@@ -48,6 +49,8 @@ struct Case {
     launches: usize,
     /// Weights are arranged in eights.
     eights: bool,
+    /// By the kernel for few rows.
+    few: bool,
 }
 
 fn case(parts: &[P], tokens: usize) -> Case {
@@ -62,6 +65,7 @@ fn case(parts: &[P], tokens: usize) -> Case {
         cores: 4,
         launches: 1,
         eights: false,
+        few: false,
     }
 }
 
@@ -175,8 +179,12 @@ impl Case {
         let residual = random.values(self.tokens * self.parts[0].1, 0.0, 1.0);
         bench.put(RESIDUAL, &residual);
         bench.step(&Step { tokens: vec![0; self.tokens], outputs: vec![0], ..Step::default() });
-        let products =
-            linear_tile(&plan, &target, &parts, self.residual.then_some(RESIDUAL), self.tokens).unwrap();
+        let residual_at = self.residual.then_some(RESIDUAL);
+        let products = match self.few {
+            true => linear_few(&plan, &target, &parts, residual_at, false, self.tokens),
+            false => linear_tile(&plan, &target, &parts, residual_at, self.tokens),
+        };
+        let products = products.unwrap();
         assert_eq!(products.len(), self.launches);
         launches.extend(products);
         bench.run(&launches);
@@ -260,6 +268,7 @@ fn every_type() {
     for dtype in DType::ALL {
         let cols = if dtype.block_len() == 256 { 512 } else { 96 };
         case(&[plain(dtype, 70, cols)], 9).check();
+        Case { few: true, ..case(&[plain(dtype, 70, cols)], 9) }.check();
     }
 }
 
@@ -270,6 +279,8 @@ fn odd_sizes() {
     {
         case(&[plain(DType::F16, rows, cols)], tokens).check();
         case(&[plain(DType::BF16, rows, cols)], tokens).check();
+        Case { few: true, ..case(&[plain(DType::F16, rows, cols)], tokens) }.check();
+        Case { few: true, ..case(&[plain(DType::BF16, rows, cols)], tokens) }.check();
         let exact = Case { exact: true, ..case(&[plain(DType::F32, rows, cols)], tokens) };
         exact.check();
     }
@@ -297,6 +308,7 @@ fn several_parts() {
         Case { norm, ..case(&parts[..2], 20) }.check();
     }
     case(&parts, 20).check();
+    Case { few: true, ..case(&parts, 20) }.check();
 }
 
 #[test]
@@ -316,6 +328,7 @@ fn gates_and_residuals() {
     for exact in [false, true] {
         Case { glu: true, residual: true, exact, ..case(&[part], 14) }.check();
     }
+    Case { glu: true, residual: true, few: true, ..case(&[part], 14) }.check();
 }
 
 #[test]
@@ -325,6 +338,17 @@ fn rows_do_not_depend_on_each_other() {
     // Other rows, and tiles of other sizes.
     for (tokens, cores) in [(40, 100), (60, 1), (100, 1), (129, 1)] {
         let many = Case { cores, ..case(&parts, tokens) }.check();
+        assert_eq!(many[..few.len()], few, "{tokens} tokens");
+    }
+}
+
+/// The same of few rows, for all numbers of tokens that a threadgroup may have.
+#[test]
+fn few_rows_do_not_depend_on_each_other() {
+    let parts = [plain(DType::Q8_0, 100, 1184)];
+    let few = Case { few: true, ..case(&parts, 3) }.check();
+    for tokens in [17, 64, 130] {
+        let many = Case { few: true, ..case(&parts, tokens) }.check();
         assert_eq!(many[..few.len()], few, "{tokens} tokens");
     }
 }

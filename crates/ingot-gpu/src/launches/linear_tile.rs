@@ -47,24 +47,32 @@ pub fn linear_tile(
         parts.len() == 1 || !parts.is_empty() && residual.is_none(),
         "linear_tile: {parts:?}, {residual:?}"
     );
-    let mut launches = Vec::new();
-    let mut batch = Batch::default();
+    let batches = batches(plan, target, parts)?;
+    Ok(batches.iter().map(|batch| batch.launch(plan, target, residual, rows)).collect())
+}
+
+/// Parts as they fit into launches, in their order.
+pub(super) fn batches<'a>(
+    plan: &Plan,
+    target: &Target,
+    parts: &'a [Part],
+) -> Result<Vec<Batch<'a>>, UnsupportedType> {
+    let mut batches = vec![Batch::default()];
     for part in parts {
         let weight = plan.weight(part.weight);
         let kind = stored(weight.dtype, weight.shape[1], target.eights)?;
-        if !batch.take(part, kind) {
-            launches.push(batch.launch(plan, target, residual, rows));
-            batch = Batch::default();
+        if !batches.last_mut().expect("one at least").take(part, kind) {
+            let mut batch = Batch::default();
             batch.take(part, kind);
+            batches.push(batch);
         }
     }
-    launches.push(batch.launch(plan, target, residual, rows));
-    Ok(launches)
+    Ok(batches)
 }
 
 /// The parts of one launch, with their inputs and types of blocks.
 #[derive(Default)]
-struct Batch<'a> {
+pub(super) struct Batch<'a> {
     parts: Vec<(&'a Part, usize, usize)>,
     inputs: Vec<What>,
     kinds: Vec<(i64, i64)>,
@@ -90,23 +98,14 @@ impl<'a> Batch<'a> {
     }
 
     fn launch(&self, plan: &Plan, target: &Target, residual: Option<What>, rows: usize) -> Launch {
-        let shape = |i: usize| self.parts.get(i).map_or((0, 0), |(p, ..)| shape(plan, p));
-        let part_rows = std::array::from_fn(|i| shape(i).0);
+        let part_rows = self.shapes(plan).map(|(rows, _)| rows);
         let tiles = Tiles::choose(target, &part_rows, rows);
-        let mut kernel = Kernel::new("linear_tile")
+        let kernel = self
+            .kernel(plan, "linear_tile", residual)
             .option("TILE_T", tiles.tokens as i64)
             .option("TILE_R", tiles.rows as i64)
             .option("RESIDENT", tiles.resident as i64)
-            .option("TILE_F32", target.exact)
-            .uint("PARTS", self.parts.len());
-        for (n, (block, align)) in self.kinds.iter().enumerate() {
-            kernel = kernel.option(format!("BLOCK{n}"), *block).option(format!("ALIGN{n}"), *align);
-        }
-        for i in 0..MOST_PARTS {
-            let how =
-                self.parts.get(i).map_or(0, |(p, input, kind)| how(p, *input, *kind, residual.is_some()));
-            kernel = kernel.uint(ROWS[i], shape(i).0).uint(COLS[i], shape(i).1).uint(HOW[i], how);
-        }
+            .option("TILE_F32", target.exact);
         Launch {
             kernel,
             operands: self.operands(plan, target, residual, rows),
@@ -115,7 +114,33 @@ impl<'a> Batch<'a> {
         }
     }
 
-    fn operands(&self, plan: &Plan, target: &Target, residual: Option<What>, rows: usize) -> Vec<Operand> {
+    /// Rows and columns of the parts' matrices; (0, 0) where there is none.
+    pub(super) fn shapes(&self, plan: &Plan) -> [(usize, usize); MOST_PARTS] {
+        std::array::from_fn(|i| self.parts.get(i).map_or((0, 0), |(p, ..)| shape(plan, p)))
+    }
+
+    /// A kernel for these parts.
+    pub(super) fn kernel(&self, plan: &Plan, name: &'static str, residual: Option<What>) -> Kernel {
+        let mut kernel = Kernel::new(name).uint("PARTS", self.parts.len());
+        for (n, (block, align)) in self.kinds.iter().enumerate() {
+            kernel = kernel.option(format!("BLOCK{n}"), *block).option(format!("ALIGN{n}"), *align);
+        }
+        for (i, (rows, cols)) in self.shapes(plan).into_iter().enumerate() {
+            let how =
+                self.parts.get(i).map_or(0, |(p, input, kind)| how(p, *input, *kind, residual.is_some()));
+            kernel = kernel.uint(ROWS[i], rows).uint(COLS[i], cols).uint(HOW[i], how);
+        }
+        kernel
+    }
+
+    /// What the kernel reads and writes; inputs are `rows` packed rows.
+    pub(super) fn operands(
+        &self,
+        plan: &Plan,
+        target: &Target,
+        residual: Option<What>,
+        rows: usize,
+    ) -> Vec<Operand> {
         let mut operands = vec![Operand::absent(); MOST_INPUTS + 3 * MOST_PARTS];
         let (inputs, of_parts) = operands.split_at_mut(MOST_INPUTS);
         for (part, input, _) in &self.parts {

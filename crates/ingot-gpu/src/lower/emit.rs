@@ -8,12 +8,15 @@ use crate::launches::rope_store::{KeysValues, Queries, RopeStore};
 use crate::launches::{self as l, Shape, Target};
 use ingot_format::DType;
 use ingot_plan::ops::{Attention, Part, Rotary};
-use ingot_plan::{Buf, Op, Plan, Rows, StateId};
+use ingot_plan::{Buf, Op, Plan, Precision, Rows, StateId};
 use std::collections::BTreeMap;
 
 /// The launches of all groups, without places.
 pub(super) fn emit(graph: &Graph, target: &Target, shape: &Shape, path: Path) -> Result<Lowered, LowerError> {
-    let groups = groups(graph, path);
+    let delicate: Vec<bool> =
+        std::iter::zip(graph.before_recurrences(), graph.before_norms()).map(|(a, b)| a || b).collect();
+    let products = products(graph.plan, target, path, &delicate);
+    let groups = groups(graph, path, &products);
     let mut emitter = Emitter {
         graph,
         plan: graph.plan,
@@ -21,13 +24,12 @@ pub(super) fn emit(graph: &Graph, target: &Target, shape: &Shape, path: Path) ->
         shape,
         path,
         ready: vec![false; graph.plan.buffers().len()],
-        packed: BTreeMap::new(),
+        packed_inputs: BTreeMap::new(),
         next_rows: None,
         next_at: 0,
         layer: None,
-        delicate: std::iter::zip(graph.before_recurrences(), graph.before_norms())
-            .map(|(a, b)| a || b)
-            .collect(),
+        delicate,
+        products,
         out: Lowered {
             launches: Vec::new(),
             scratch: Vec::new(),
@@ -66,7 +68,7 @@ struct Emitter<'g, 'a> {
     /// Buffers that a launch before has written.
     ready: Vec<bool>,
     /// Inputs that are packed already, by buffer and whether in 32 bits.
-    packed: BTreeMap<(Buf, bool), u32>,
+    packed_inputs: BTreeMap<(Buf, bool), u32>,
     /// On the tile path, where the last rows of token shifts wait for the end of the
     /// step, and how much of that is taken.
     next_rows: Option<u32>,
@@ -74,6 +76,8 @@ struct Emitter<'g, 'a> {
     layer: Option<usize>,
     /// Ops whose results are not to be rounded to 16 bits, by index.
     delicate: Vec<bool>,
+    /// How products are computed, by index of the op.
+    products: Vec<Path>,
     out: Lowered,
 }
 
@@ -92,7 +96,8 @@ impl<'a> Emitter<'_, 'a> {
             let fits = parts + more <= l::linear_vec::PARTS && biases + more_biases <= l::linear_vec::BIASES;
             let alike = other.op.inputs == first.op.inputs
                 && other.sparse == first.sparse
-                && (self.path == Path::Vector || self.is_exact(other) == self.is_exact(first));
+                && self.products[other.index] == self.products[first.index]
+                && (self.products[first.index] != Path::Tile || self.is_exact(other) == self.is_exact(first));
             if !done[j] && fits && alike && self.is_plain(other) {
                 (parts, biases) = (parts + more, biases + more_biases);
                 together.push(j);
@@ -130,7 +135,7 @@ impl<'a> Emitter<'_, 'a> {
             }
             Fused::Store(group) => self.store(&ops, group)?,
             Fused::Attention(op) => match self.path {
-                Path::Vector => {
+                Path::Vector | Path::Few => {
                     self.check_head(self.plan.buffer(op.q).width / op.heads)?;
                     self.attention_vec(&ops, op, None);
                 }
@@ -211,12 +216,10 @@ impl<'a> Emitter<'_, 'a> {
 
     fn linears(&mut self, ops: &[usize], groups: &[&LinearGroup<'a>]) -> Result<(), LowerError> {
         let first = groups[0];
-        let rows = self.plan.buffer(first.op.parts[0].out).rows;
-        // A head for few rows: as in decode, and so with the same bits.
-        let vector = self.path == Path::Vector || rows == Rows::Outputs;
-        if !vector {
-            return self.tiles(ops, groups);
+        if self.products[first.index] != Path::Vector {
+            return self.packed(ops, groups);
         }
+        let rows = self.plan.buffer(first.op.parts[0].out).rows;
         let out = |part: &Part| match (first.glu, first.residual) {
             (Some(glu), _) => glu.out,
             (None, Some((_, sum))) => sum,
@@ -248,15 +251,18 @@ impl<'a> Emitter<'_, 'a> {
         Ok(())
     }
 
-    /// Products on tiles: inputs are packed first.
-    fn tiles(&mut self, ops: &[usize], groups: &[&LinearGroup<'a>]) -> Result<(), LowerError> {
-        let target = Target { exact: self.is_exact(groups[0]), ..*self.target };
-        self.pack(ops, groups, &target);
+    /// Products on matrix units: inputs are packed first.
+    fn packed(&mut self, ops: &[usize], groups: &[&LinearGroup<'a>]) -> Result<(), LowerError> {
+        let tile = self.products[groups[0].index] == Path::Tile;
+        let target = Target { exact: tile && self.is_exact(groups[0]), ..*self.target };
+        let kind = self.plan.buffer(groups[0].op.parts[0].out).rows;
+        let shape = Shape { rows: self.rows(kind), ..*self.shape };
+        self.pack(ops, groups, &target, &shape);
         let parts: Vec<_> = groups
             .iter()
             .flat_map(|g| g.op.parts.iter().map(move |part| (g, part)))
             .map(|(g, part)| l::linear_tile::Part {
-                x: What::Scratch(self.packed[&(g.op.x, target.exact)]),
+                x: What::Scratch(self.packed_inputs[&(g.op.x, target.exact)]),
                 weight: part.weight,
                 bias: part.bias,
                 activation: part.activation,
@@ -264,22 +270,27 @@ impl<'a> Emitter<'_, 'a> {
             })
             .collect();
         let residual = groups[0].residual.map(|(other, _)| other.into());
-        let launches = l::linear_tile::linear_tile(self.plan, &target, &parts, residual, self.shape.rows)?;
+        let launches = if tile {
+            l::linear_tile::linear_tile(self.plan, &target, &parts, residual, shape.rows)?
+        } else {
+            let outputs = kind == Rows::Outputs;
+            l::linear_few::linear_few(self.plan, &target, &parts, residual, outputs, shape.rows)?
+        };
         launches.into_iter().for_each(|launch| self.push(ops, launch));
         Ok(())
     }
 
     /// Packs the inputs that are not packed yet, those of one width in one launch.
-    fn pack(&mut self, ops: &[usize], groups: &[&LinearGroup<'a>], target: &Target) {
+    fn pack(&mut self, ops: &[usize], groups: &[&LinearGroup<'a>], target: &Target, shape: &Shape) {
         let mut by_width: BTreeMap<usize, Vec<Buf>> = BTreeMap::new();
         for g in groups {
             let x = g.op.x;
-            if self.packed.contains_key(&(x, target.exact)) {
+            if self.packed_inputs.contains_key(&(x, target.exact)) {
                 continue;
             }
             let width = self.plan.buffer(x).width;
-            let scratch = self.scratch(l::pack::packed_bytes(self.shape.rows, width, target.exact));
-            self.packed.insert((x, target.exact), scratch);
+            let scratch = self.scratch(l::pack::packed_bytes(shape.rows, width, target.exact));
+            self.packed_inputs.insert((x, target.exact), scratch);
             let input = match g.input {
                 Input { glu: Some(glu), .. } => {
                     l::pack::Input::Glu { gate: glu.gate.into(), up: glu.up.into(), f: glu.f }
@@ -290,14 +301,14 @@ impl<'a> Emitter<'_, 'a> {
                     continue;
                 }
             };
-            let launch = l::pack::pack(self.shape, target, width, &input, g.input.norm, &[scratch]);
+            let launch = l::pack::pack(shape, target, width, &input, g.input.norm, &[scratch]);
             self.push(ops, launch);
         }
         for (width, inputs) in by_width {
             for some in inputs.chunks(l::pack::MOST_INPUTS) {
-                let to: Vec<u32> = some.iter().map(|&x| self.packed[&(x, target.exact)]).collect();
+                let to: Vec<u32> = some.iter().map(|&x| self.packed_inputs[&(x, target.exact)]).collect();
                 let input = l::pack::Input::Rows(some.iter().map(|&x| x.into()).collect());
-                let launch = l::pack::pack(self.shape, target, width, &input, None, &to);
+                let launch = l::pack::pack(shape, target, width, &input, None, &to);
                 self.push(ops, launch);
             }
         }
@@ -431,6 +442,24 @@ impl<'a> Emitter<'_, 'a> {
         self.push(ops, launch);
         Ok(())
     }
+}
+
+/// How each product is computed in a step of this kind, by index of the op.
+fn products(plan: &Plan, target: &Target, path: Path, delicate: &[bool]) -> Vec<Path> {
+    let of = |(i, op): (usize, &Op)| {
+        let Op::Linear(op) = op else { return path };
+        let dtype = |part: &Part| plan.weight(part.weight).dtype;
+        // What vectors would read as 8 bits loses nothing by 16.
+        let packed = || op.inputs == Precision::Q8 && op.parts.iter().all(|p| dtype(p).block_len() > 1);
+        let exact = || op.parts.iter().any(|p| dtype(p) == DType::F32) || delicate[i] && !packed();
+        match path {
+            Path::Few if target.exact || exact() => Path::Vector,
+            // A head for few rows: as in decode, and so with the same bits.
+            Path::Tile if plan.buffer(op.parts[0].out).rows == Rows::Outputs => Path::Vector,
+            path => path,
+        }
+    };
+    plan.ops().iter().enumerate().map(of).collect()
 }
 
 fn biases(g: &LinearGroup) -> usize {

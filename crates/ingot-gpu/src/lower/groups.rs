@@ -17,6 +17,8 @@ use ingot_plan::{Buf, Op, WeightId};
 pub enum Path {
     /// Every sequence has one row: matrix-vector kernels.
     Vector,
+    /// The same for several sequences, whose products share weights.
+    Few,
     /// Prompt chunks: matrix kernels on tiles.
     Tile,
 }
@@ -121,9 +123,11 @@ impl Turned<'_> {
 }
 
 /// All groups in the order of their launches.
-pub(super) fn groups<'a>(graph: &Graph<'a>, path: Path) -> Vec<Group<'a>> {
+///
+/// `products` says for each op, if it is a product, how it is computed.
+pub(super) fn groups<'a>(graph: &Graph<'a>, path: Path, products: &[Path]) -> Vec<Group<'a>> {
     let ops = graph.plan.ops();
-    let mut finder = Finder { graph, path, taken: vec![false; ops.len()], groups: Vec::new() };
+    let mut finder = Finder { graph, path, products, taken: vec![false; ops.len()], groups: Vec::new() };
     // Chains first: what they take is no longer free for the ops that come alone.
     for (i, op) in ops.iter().enumerate() {
         match op {
@@ -150,6 +154,7 @@ pub(super) fn groups<'a>(graph: &Graph<'a>, path: Path) -> Vec<Group<'a>> {
 struct Finder<'g, 'a> {
     graph: &'g Graph<'a>,
     path: Path,
+    products: &'g [Path],
     taken: Vec<bool>,
     groups: Vec<Group<'a>>,
 }
@@ -181,12 +186,13 @@ impl<'a> Finder<'_, 'a> {
             ops.push(n);
             (reader, input.x, input.norm) = (n, x, Some(norm));
         }
+        let path = self.products[i];
         match self.before(input.x, reader) {
-            Some((s, Op::Select(select))) => {
+            Some((s, Op::Select(select))) if path == Path::Vector => {
                 ops.push(s);
                 (input.x, input.select) = (select.x, true);
             }
-            Some((g, Op::Glu(glu))) if self.path == Path::Tile && input.norm.is_none() => {
+            Some((g, Op::Glu(glu))) if path != Path::Vector && input.norm.is_none() => {
                 ops.push(g);
                 input.glu = Some(glu);
             }
@@ -199,7 +205,7 @@ impl<'a> Finder<'_, 'a> {
         let sparse = self.graph.producer(op.x).is_some_and(squares);
         let mut group = LinearGroup { index: i, op, input, glu: None, residual: None, sparse };
         if let [gate, up] = &op.parts[..]
-            && self.path == Path::Vector
+            && path == Path::Vector
             && let Some((g, Op::Glu(glu))) = self.after(gate.out)
             && self.graph.sole_reader(up.out) == Some(g)
             && (glu.gate, glu.up) == (gate.out, up.out)
@@ -249,7 +255,7 @@ impl<'a> Finder<'_, 'a> {
                 group.q = q;
             }
             let alike = group.q.is_some() || group.k.is_none();
-            if self.path == Path::Vector && alike && attention_vec::turns(self.graph.plan, attention) {
+            if self.path != Path::Tile && alike && attention_vec::turns(self.graph.plan, attention) {
                 ops.push(a);
                 group.attends = true;
             }

@@ -162,6 +162,7 @@ fn info(device: &ProtocolObject<dyn MTLDevice>) -> Info {
         memory: device.recommendedMaxWorkingSetSize(),
         shares_memory: device.hasUnifiedMemory(),
         int8_dot: false,
+        few_from: None,
     }
 }
 

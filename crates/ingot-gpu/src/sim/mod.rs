@@ -47,11 +47,13 @@ pub struct Options {
     pub int8_dot: bool,
     /// See [`Info::shares_memory`].
     pub shares_memory: bool,
+    /// See [`Info::few_from`].
+    pub few_from: Option<usize>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { seed: 1, int8_dot: true, shares_memory: true }
+        Self { seed: 1, int8_dot: true, shares_memory: true, few_from: None }
     }
 }
 
@@ -103,6 +105,7 @@ impl SimDevice {
             memory: 8 << 30,
             shares_memory: options.shares_memory,
             int8_dot: options.int8_dot,
+            few_from: options.few_from,
         };
         let id = DEVICES.fetch_add(1, Ordering::Relaxed);
         Ok(Self { info, options, id, region: RefCell::new(Region::take()?) })

@@ -1,0 +1,88 @@
+//! Products of few rows with several matrices: every weight is read once for all of them.
+//!
+//! A threadgroup has so many rows of weights, and `split` simdgroups share the columns of each. Only
+//! `split` decides in which order a row is summed, so it depends on the matrices alone.
+
+use super::Target;
+use super::block_types::UnsupportedType;
+use super::linear_tile::{Part, batches};
+use crate::launch::{Launch, What};
+use ingot_plan::Plan;
+
+/// Simdgroups of a threadgroup.
+const SIMDGROUPS: usize = 8;
+
+/// The launches for all parts, mostly one. A residual `[T, R]` is added to the only part, after its
+/// activation. With `outputs` rows are those of the step's outputs, else its tokens.
+///
+/// # Panics
+/// If there is no part, or a residual and several.
+pub fn linear_few(
+    plan: &Plan,
+    target: &Target,
+    parts: &[Part],
+    residual: Option<What>,
+    outputs: bool,
+    rows: usize,
+) -> Result<Vec<Launch>, UnsupportedType> {
+    assert!(
+        parts.len() == 1 || !parts.is_empty() && residual.is_none(),
+        "linear_few: {parts:?}, {residual:?}"
+    );
+    let target = Target { exact: false, ..*target };
+    let launch = |batch: super::linear_tile::Batch| {
+        let shapes = batch.shapes(plan);
+        let (tokens, sizes) = (tokens(rows), Sizes::of(&shapes));
+        let kernel = batch
+            .kernel(plan, "linear_few", residual)
+            .option("TOKENS", tokens as i64)
+            .option("TALL", sizes.tall as i64)
+            .option("AHEAD", sizes.ahead as i64)
+            .option("RESIDENT", sizes.resident as i64)
+            .option("SIMDGROUPS", SIMDGROUPS as i64)
+            .uint("SPLIT", sizes.split)
+            .uint("OUTPUTS", usize::from(outputs));
+        let groups: usize = shapes.iter().map(|(rows, _)| rows.div_ceil(sizes.rows())).sum();
+        Launch {
+            kernel,
+            operands: batch.operands(plan, &target, residual, rows),
+            grid: [rows.div_ceil(tokens) as u32, groups as u32, 1],
+            threads: 32 * SIMDGROUPS as u32,
+        }
+    };
+    Ok(batches(plan, &target, parts)?.into_iter().map(launch).collect())
+}
+
+/// Tokens of a threadgroup.
+fn tokens(rows: usize) -> usize {
+    match rows {
+        0..=16 => 16,
+        17..=32 => 32,
+        _ => 64,
+    }
+}
+
+/// How a threadgroup divides its work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Sizes {
+    /// Times 16 rows that a simdgroup has.
+    tall: usize,
+    /// Simdgroups that share rows.
+    split: usize,
+    /// Chunks of weights on their way.
+    ahead: usize,
+    /// Threadgroups on a core at a time.
+    resident: usize,
+}
+
+impl Sizes {
+    /// For matrices of these rows and columns that are launched together.
+    fn of(_shapes: &[(usize, usize)]) -> Self {
+        Self { tall: 2, split: 8, ahead: 2, resident: 1 }
+    }
+
+    /// Rows of weights of a threadgroup.
+    fn rows(&self) -> usize {
+        16 * self.tall * SIMDGROUPS / self.split
+    }
+}
