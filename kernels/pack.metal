@@ -10,9 +10,10 @@
 // A threadgroup packs a row; grid (T, inputs). What is not used may be any memory. All in f32
 // up to the last rounding.
 //
-// variants: NORM=1; NORM=2; GLU=1; GLU=2; TILE_F32=1; NORM=1 TILE_F32=1; NORM=2 TILE_F32=1; GLU=1 TILE_F32=1
+// variants: NORM=1; NORM=2; GLU=1; GLU=2; TILE_F32=1; NORM=1 TILE_F32=1; NORM=2 TILE_F32=1; GLU=1 TILE_F32=1; FEW=1; NORM=1 FEW=1; NORM=2 FEW=1; GLU=1 FEW=1
 #include "activation.h"
 #include "packed.h"
+#include "packed_few.h"
 #include "reduce.h"
 
 #ifndef NORM
@@ -20,6 +21,10 @@
 #endif
 #ifndef GLU
 #define GLU 0
+#endif
+// For products of few rows: the layout of packed_few.h.
+#ifndef FEW
+#define FEW 0
 #endif
 #define INGOT_THREADS 256 // at most, so that NVIDIA's compiler gives each enough registers
 
@@ -87,7 +92,6 @@ kernel void pack(device const float* x0 [[buffer(0)]],     // [T, WIDTH]
     device const float* x = n == 0 ? x0 : n == 1 ? x1 : n == 2 ? x2 : n == 3 ? x3 : n == 4 ? x4 : x5;
     device uchar* out = n == 0 ? out0 : n == 1 ? out1 : n == 2 ? out2 : n == 3 ? out3 : n == 4 ? out4 : out5;
     const ulong at = ulong(group.x) * WIDTH;
-    out += ulong(group.x) * packed_row_bytes(WIDTH);
     Row row;
     row.x = x + at;
     row.up = x1 + at;
@@ -117,10 +121,18 @@ kernel void pack(device const float* x0 [[buffer(0)]],     // [T, WIDTH]
         largest = max(largest, max(max(fabs(v.x), fabs(v.y)), max(fabs(v.z), fabs(v.w))));
     }
     const float scale = pack_scale(threadgroup_max(largest, shared, simdgroup, lane, simdgroups));
+#if FEW
+    if (thread_index == 0) *(device float*)(out + packed_few_factor(group.x, WIDTH)) = 1.0f / scale;
+    for (uint i = begin; i < packed_few_values(WIDTH); i += stride) {
+        *(device tile_t4*)(out + packed_few_place(group.x, i, WIDTH)) = tile_values(values(row, i) * float4(scale));
+    }
+#else
+    out += ulong(group.x) * packed_row_bytes(WIDTH);
     if (thread_index < PACKED_HEADER / 16) {
         ((device float4*)out)[thread_index] = float4(thread_index == 0 ? 1.0f / scale : 0.0f, 0.0f, 0.0f, 0.0f);
     }
     for (uint i = begin; i < packed_values(WIDTH); i += stride) {
         ((device tile_t4*)(out + PACKED_HEADER))[i / 4] = tile_values(values(row, i) * float4(scale));
     }
+#endif
 }

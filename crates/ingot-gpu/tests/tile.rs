@@ -10,7 +10,7 @@ use ingot_gpu::launches::attention_tile::attention_tile;
 use ingot_gpu::launches::cache::page_bytes;
 use ingot_gpu::launches::linear_few::linear_few;
 use ingot_gpu::launches::linear_tile::{Part, linear_tile};
-use ingot_gpu::launches::pack::{Input, pack, packed_bytes};
+use ingot_gpu::launches::pack::{Input, Layout, pack_as};
 use ingot_gpu::launches::{Norm, Shape, Target};
 use ingot_gpu::sim::{Options, SimDevice};
 use ingot_gpu::{Tuning, eights};
@@ -158,19 +158,24 @@ impl Case {
             Some(Norm::Layer { weight: norm_weights[0].0, bias: norm_weights[1].0, eps: EPS }),
         ][self.norm];
         let mut launches = Vec::new();
+        let layout = match (self.few, self.exact) {
+            (true, _) => Layout::Few,
+            (false, true) => Layout::Float,
+            (false, false) => Layout::Half,
+        };
         for n in 0..count {
-            let bytes = packed_bytes(self.tokens, width(n), self.exact);
+            let bytes = layout.bytes(self.tokens, width(n));
             bench.room(What::Scratch(n), bytes / 4);
         }
         if self.glu {
             let input = Input::Glu { gate: sources(0), up: sources(1), f: Gate::Silu };
-            launches.push(pack(&shape, &target, width(0), &input, None, &[0]));
+            launches.push(pack_as(&shape, layout, width(0), &input, None, &[0]));
         } else {
             let equal = (0..count).take_while(|&n| width(n) == width(0)).count() as u32;
             let input = Input::Rows((0..equal).map(sources).collect());
-            launches.push(pack(&shape, &target, width(0), &input, norm, &(0..equal).collect::<Vec<_>>()));
+            launches.push(pack_as(&shape, layout, width(0), &input, norm, &(0..equal).collect::<Vec<_>>()));
             for n in equal..count {
-                launches.push(pack(&shape, &target, width(n), &Input::Rows(vec![sources(n)]), None, &[n]));
+                launches.push(pack_as(&shape, layout, width(n), &Input::Rows(vec![sources(n)]), None, &[n]));
             }
         }
         for part in &parts {

@@ -6,6 +6,7 @@
 use super::Target;
 use super::block_types::UnsupportedType;
 use super::linear_tile::{Part, batches};
+use super::pack::Layout;
 use crate::launch::{Launch, What};
 use ingot_plan::Plan;
 
@@ -29,7 +30,6 @@ pub fn linear_few(
         parts.len() == 1 || !parts.is_empty() && residual.is_none(),
         "linear_few: {parts:?}, {residual:?}"
     );
-    let target = Target { exact: false, ..*target };
     let launch = |batch: super::linear_tile::Batch| {
         let shapes = batch.shapes(plan);
         let (tokens, sizes) = (tokens(rows), Sizes::of(&shapes));
@@ -45,12 +45,12 @@ pub fn linear_few(
         let groups: usize = shapes.iter().map(|(rows, _)| rows.div_ceil(sizes.rows())).sum();
         Launch {
             kernel,
-            operands: batch.operands(plan, &target, residual, rows),
+            operands: batch.operands(plan, residual, Layout::Few, rows),
             grid: [rows.div_ceil(tokens) as u32, groups as u32, 1],
             threads: 32 * SIMDGROUPS as u32,
         }
     };
-    Ok(batches(plan, &target, parts)?.into_iter().map(launch).collect())
+    Ok(batches(plan, target, parts)?.into_iter().map(launch).collect())
 }
 
 /// Tokens of a threadgroup.

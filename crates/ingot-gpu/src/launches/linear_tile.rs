@@ -2,7 +2,7 @@
 
 use super::Target;
 use super::block_types::{UnsupportedType, stored};
-use super::pack::packed_bytes;
+use super::pack::Layout;
 use crate::launch::{Kernel, Launch, Operand, What};
 use ingot_plan::ops::Activation;
 use ingot_plan::{Plan, WeightId};
@@ -100,6 +100,7 @@ impl<'a> Batch<'a> {
     fn launch(&self, plan: &Plan, target: &Target, residual: Option<What>, rows: usize) -> Launch {
         let part_rows = self.shapes(plan).map(|(rows, _)| rows);
         let tiles = Tiles::choose(target, &part_rows, rows);
+        let layout = if target.exact { Layout::Float } else { Layout::Half };
         let kernel = self
             .kernel(plan, "linear_tile", residual)
             .option("TILE_T", tiles.tokens as i64)
@@ -108,7 +109,7 @@ impl<'a> Batch<'a> {
             .option("TILE_F32", target.exact);
         Launch {
             kernel,
-            operands: self.operands(plan, target, residual, rows),
+            operands: self.operands(plan, residual, layout, rows),
             grid: tiles.grid(&part_rows, rows),
             threads: tiles.threads() as u32,
         }
@@ -133,18 +134,18 @@ impl<'a> Batch<'a> {
         kernel
     }
 
-    /// What the kernel reads and writes; inputs are `rows` packed rows.
+    /// What the kernel reads and writes; `rows` are packed like that.
     pub(super) fn operands(
         &self,
         plan: &Plan,
-        target: &Target,
         residual: Option<What>,
+        layout: Layout,
         rows: usize,
     ) -> Vec<Operand> {
         let mut operands = vec![Operand::absent(); MOST_INPUTS + 3 * MOST_PARTS];
         let (inputs, of_parts) = operands.split_at_mut(MOST_INPUTS);
         for (part, input, _) in &self.parts {
-            let bytes = packed_bytes(rows, shape(plan, part).1, target.exact);
+            let bytes = layout.bytes(rows, shape(plan, part).1);
             inputs[*input] = Operand { range: Some(0..bytes), ..Operand::read(part.x) };
         }
         for (i, (part, ..)) in self.parts.iter().enumerate() {

@@ -3,7 +3,7 @@
 
 use super::linear_vec::glu_option;
 use super::{Norm, Shape, Target};
-use crate::launch::{Kernel, Launch, Operand, What};
+use crate::launch::{Access, Kernel, Launch, Operand, What};
 use ingot_plan::ops::Gate;
 
 /// Most inputs of one launch.
@@ -13,6 +13,9 @@ pub const MOST_INPUTS: usize = 6;
 const STEP: usize = 32;
 /// Bytes before a row's values.
 const HEADER: usize = 32;
+/// The same of groups of rows; the twin is `kernels/include/packed_few.h`.
+const FEW_ROWS: usize = 16;
+const FEW_STEP: usize = 128;
 /// Most threads of a threadgroup, which packs a row.
 const THREADS: usize = 256;
 
@@ -38,6 +41,27 @@ pub fn packed_bytes(rows: usize, width: usize, exact: bool) -> usize {
     rows * (HEADER + value * width.next_multiple_of(STEP))
 }
 
+/// How rows are packed, by who reads them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Layout {
+    /// For `linear_tile`: row after row, as halves.
+    Half,
+    /// The same as floats.
+    Float,
+    /// For `linear_few`: groups of rows, as halves.
+    Few,
+}
+
+impl Layout {
+    /// Bytes of packed rows.
+    pub fn bytes(self, rows: usize, width: usize) -> usize {
+        match self {
+            Self::Half | Self::Float => packed_bytes(rows, width, self == Self::Float),
+            Self::Few => rows.div_ceil(FEW_ROWS) * FEW_ROWS * (4 + 2 * width.next_multiple_of(FEW_STEP)),
+        }
+    }
+}
+
 /// Packs all rows of the step, each input to a scratch of [`packed_bytes`].
 ///
 /// # Panics
@@ -45,6 +69,22 @@ pub fn packed_bytes(rows: usize, width: usize, exact: bool) -> usize {
 pub fn pack(
     shape: &Shape,
     target: &Target,
+    width: usize,
+    input: &Input,
+    norm: Option<Norm>,
+    to: &[u32],
+) -> Launch {
+    let layout = if target.exact { Layout::Float } else { Layout::Half };
+    pack_as(shape, layout, width, input, norm, to)
+}
+
+/// The same in some layout.
+///
+/// # Panics
+/// As [`pack`].
+pub fn pack_as(
+    shape: &Shape,
+    layout: Layout,
     width: usize,
     input: &Input,
     norm: Option<Norm>,
@@ -69,12 +109,15 @@ pub fn pack(
     let kernel = Kernel::new("pack")
         .option("NORM", kind)
         .option("GLU", glu_option(gate))
-        .option("TILE_F32", target.exact)
+        .option("FEW", layout == Layout::Few)
+        .option("TILE_F32", layout == Layout::Float)
         .uint("WIDTH", width)
         .uint("THREADS", threads)
         .float("EPS", eps);
-    let bytes = packed_bytes(shape.rows, width, target.exact);
-    let written = |&to: &u32| Operand { range: Some(0..bytes), ..Operand::write(What::Scratch(to)) };
+    let bytes = layout.bytes(shape.rows, width);
+    // Of the last group of rows those are written that there are.
+    let access = if layout == Layout::Few { Access::Update } else { Access::Write };
+    let written = |&to: &u32| Operand { range: Some(0..bytes), access, ..Operand::read(What::Scratch(to)) };
     let fill =
         |some: Vec<Operand>| some.into_iter().chain(std::iter::repeat(unused.clone())).take(MOST_INPUTS);
     let vector =

@@ -4,6 +4,7 @@ use super::graph::Graph;
 use super::groups::{Fused, Group, Input, LinearGroup, Path, StoreGroup, Turned, groups, layer_norm};
 use super::{LowerError, Lowered, Node};
 use crate::launch::{Launch, Operand, What};
+use crate::launches::pack::Layout;
 use crate::launches::rope_store::{KeysValues, Queries, RopeStore};
 use crate::launches::{self as l, Shape, Target};
 use ingot_format::DType;
@@ -67,8 +68,8 @@ struct Emitter<'g, 'a> {
     path: Path,
     /// Buffers that a launch before has written.
     ready: Vec<bool>,
-    /// Inputs that are packed already, by buffer and whether in 32 bits.
-    packed_inputs: BTreeMap<(Buf, bool), u32>,
+    /// Inputs that are packed already, by buffer and layout.
+    packed_inputs: BTreeMap<(Buf, Layout), u32>,
     /// On the tile path, where the last rows of token shifts wait for the end of the
     /// step, and how much of that is taken.
     next_rows: Option<u32>,
@@ -257,12 +258,17 @@ impl<'a> Emitter<'_, 'a> {
         let target = Target { exact: tile && self.is_exact(groups[0]), ..*self.target };
         let kind = self.plan.buffer(groups[0].op.parts[0].out).rows;
         let shape = Shape { rows: self.rows(kind), ..*self.shape };
-        self.pack(ops, groups, &target, &shape);
+        let layout = match (tile, target.exact) {
+            (false, _) => Layout::Few,
+            (true, false) => Layout::Half,
+            (true, true) => Layout::Float,
+        };
+        self.pack(ops, groups, layout, &shape);
         let parts: Vec<_> = groups
             .iter()
             .flat_map(|g| g.op.parts.iter().map(move |part| (g, part)))
             .map(|(g, part)| l::linear_tile::Part {
-                x: What::Scratch(self.packed_inputs[&(g.op.x, target.exact)]),
+                x: What::Scratch(self.packed_inputs[&(g.op.x, layout)]),
                 weight: part.weight,
                 bias: part.bias,
                 activation: part.activation,
@@ -281,16 +287,16 @@ impl<'a> Emitter<'_, 'a> {
     }
 
     /// Packs the inputs that are not packed yet, those of one width in one launch.
-    fn pack(&mut self, ops: &[usize], groups: &[&LinearGroup<'a>], target: &Target, shape: &Shape) {
+    fn pack(&mut self, ops: &[usize], groups: &[&LinearGroup<'a>], layout: Layout, shape: &Shape) {
         let mut by_width: BTreeMap<usize, Vec<Buf>> = BTreeMap::new();
         for g in groups {
             let x = g.op.x;
-            if self.packed_inputs.contains_key(&(x, target.exact)) {
+            if self.packed_inputs.contains_key(&(x, layout)) {
                 continue;
             }
             let width = self.plan.buffer(x).width;
-            let scratch = self.scratch(l::pack::packed_bytes(shape.rows, width, target.exact));
-            self.packed_inputs.insert((x, target.exact), scratch);
+            let scratch = self.scratch(layout.bytes(shape.rows, width));
+            self.packed_inputs.insert((x, layout), scratch);
             let input = match g.input {
                 Input { glu: Some(glu), .. } => {
                     l::pack::Input::Glu { gate: glu.gate.into(), up: glu.up.into(), f: glu.f }
@@ -301,14 +307,14 @@ impl<'a> Emitter<'_, 'a> {
                     continue;
                 }
             };
-            let launch = l::pack::pack(shape, target, width, &input, g.input.norm, &[scratch]);
+            let launch = l::pack::pack_as(shape, layout, width, &input, g.input.norm, &[scratch]);
             self.push(ops, launch);
         }
         for (width, inputs) in by_width {
             for some in inputs.chunks(l::pack::MOST_INPUTS) {
-                let to: Vec<u32> = some.iter().map(|&x| self.packed_inputs[&(x, target.exact)]).collect();
+                let to: Vec<u32> = some.iter().map(|&x| self.packed_inputs[&(x, layout)]).collect();
                 let input = l::pack::Input::Rows(some.iter().map(|&x| x.into()).collect());
-                let launch = l::pack::pack(shape, target, width, &input, None, &to);
+                let launch = l::pack::pack_as(shape, layout, width, &input, None, &to);
                 self.push(ops, launch);
             }
         }
