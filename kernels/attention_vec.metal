@@ -128,6 +128,10 @@ kernel void attention_vec(device const float* q [[buffer(0)]], // [T, KV * GROUP
     threadgroup_barrier(mem_flags::mem_threadgroup);
 
     threadgroup float* scores = memory + 1024;
+    // Values are on their way while scores are found.
+    const Column column = attend_column(LANES, simdgroup, lane);
+    Values values;
+    attend_values_load(cache, pages, seen, column, column.first, values);
     attend_scores(cache, pages, seen, SCALE, CAP, memory, scores, simdgroup, lane);
     threadgroup_barrier(mem_flags::mem_threadgroup);
     if (simdgroup < HEADS) {
@@ -135,7 +139,7 @@ kernel void attention_vec(device const float* q [[buffer(0)]], // [T, KV * GROUP
     }
     threadgroup_barrier(mem_flags::mem_threadgroup);
     float sum[OUTPUTS];
-    attend_values(cache, pages, seen, LANES, scores, sum, simdgroup, lane);
+    attend_values(cache, pages, seen, column, values, scores, sum);
     threadgroup_barrier(mem_flags::mem_threadgroup);
     // Rows of a simdgroup, then simdgroup i and i + 4, then these four: [4][OUTPUTS][LANES].
 #pragma unroll

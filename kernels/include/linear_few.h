@@ -1,6 +1,6 @@
 // A threadgroup's part of a product with few tokens: up to TOKENS of them with
 // 16 TALL SIMDGROUPS / split rows of weights. `split` simdgroups share 16 TALL rows; of
-// these each takes every split-th chunk of 128 columns. Weights go from device memory to
+// these each takes every split-th chunk of columns. Weights go from device memory to
 // registers, AHEAD chunks before they are needed, and become fragments there.
 #pragma once
 #include "activation.h"
@@ -13,6 +13,8 @@
 #define INGOT_GROUPS RESIDENT
 #define LINES (2 * TALL)          // rows of weights of a lane
 #define TILES_T (TOKENS / 16)
+#define TOGETHER (TILES_T > 2 ? 2 : TILES_T) // of these, inputs that are loaded together
+#define SETS (TILES_T / TOGETHER)
 #define SUMS (TALL * TILES_T)
 #define SUM_STRIDE 20             // values between the rows of sums in threadgroup memory
 #define OWN_BYTES (16 * SUM_STRIDE * 4 > 16 * FEW_STRIDE * 2 ? 16 * SUM_STRIDE * 4 : 16 * FEW_STRIDE * 2)
@@ -45,58 +47,72 @@ inline uint token_count(thread const Place& at, device const uint* step) {
     return at.outputs ? step_outputs(step) : step_rows(step);
 }
 
-/// Sixteen values of a row of inputs, or zeros.
-inline void take_input(bool ok, device const uchar* x, thread uint* words) {
-    words_of(ok ? *(device const uint4*)x : uint4(0), words);
-    words_of(ok ? *(device const uint4*)(x + PACKED_FEW_BYTES / 4) : uint4(0), words + 4);
-}
-
-/// Weights of a row and a chunk: of each half of it the lane's sixteen; anything finite behind the
-/// end of the row.
-template <uint TYPE, uint ALIGN> struct Weights {
+/// Weights of a row and a chunk, which is HALVES times 64 columns: of each half the lane's sixteen, or
+/// anything finite behind the end of the row.
+template <uint TYPE, uint ALIGN, uint N> struct Halves {
     typedef Unpacked<TYPE, ALIGN> U;
-    enum : uint { PIECES = 16 / U::VALUES };
-    U pieces[2][PIECES];
+    enum : uint { HALVES = N, PIECES = 16 / U::VALUES };
+    U pieces[N][PIECES];
 
-    static inline void load(device const uchar* row, uint k, uint c, uint cols, thread Weights& w) {
+    /// Loads half h of chunk k.
+    static inline void load(device const uchar* row, uint k, uint h, uint c, uint cols, thread Halves& w) {
+        const uint i = 4 * (k * N + h) + c, first = PIECES == 1 ? min(i, cols / 16 - 1) : i;
 #pragma unroll
-        for (uint h = 0; h < 2; h++) {
-            const uint i = 8 * k + 4 * h + c, first = PIECES == 1 ? min(i, cols / 16 - 1) : i;
-#pragma unroll
-            for (uint p = 0; p < PIECES; p++) U::load(row, first * PIECES + p, cols, w.pieces[h][p]);
-        }
+        for (uint p = 0; p < PIECES; p++) U::load(row, first * PIECES + p, cols, w.pieces[h][p]);
     }
-    static inline void unpack(thread const Weights& w, uint h, uint k, uint c, thread uint* words) {
-        const uint i = 8 * k + 4 * h + c;
+    /// Eight values of half h: the lower or the upper ones.
+    static inline void unpack(thread const Halves& w, uint k, uint h, uint upper, uint c, thread uint* words) {
+        const uint i = 4 * (k * N + h) + c;
+        if (PIECES == 2) {
+            U::unpack(w.pieces[h][upper % PIECES], i * PIECES + upper, words);
+            return;
+        }
+        uint all[8];
+        U::unpack(w.pieces[h][0], i, all);
 #pragma unroll
-        for (uint p = 0; p < PIECES; p++) U::unpack(w.pieces[h][p], i * PIECES + p, words + 8 / PIECES * p);
+        for (uint n = 0; n < 4; n++) words[n] = all[4 * upper + n];
     }
 };
 
+template <uint TYPE, uint ALIGN> struct Weights : Halves<TYPE, ALIGN, 1> {};
+template <uint ALIGN> struct Weights<BLOCK_Q8_0, ALIGN> : Halves<BLOCK_Q8_0, ALIGN, 2> {};
+
 /// Q8_0 in eights: the scales of a chunk are loaded at once.
 template <uint ALIGN> struct Weights<BLOCK_Q8_0_EIGHTS, ALIGN> {
+    enum : uint { HALVES = 2 };
     typedef Eights<32> At;
-    uint4 q[2];
+    uint4 q[HALVES];
     uint2 scales;
 
-    static inline void load(device const uchar* row, uint k, uint c, uint cols, thread Weights& w) {
-#pragma unroll
-        for (uint h = 0; h < 2; h++) {
-            const uint i = min(8 * k + 4 * h + c, cols / 16 - 1);
-            w.q[h] = load_uint4(true, row, At::body(i / 2) + 16 * (i % 2));
-        }
-        w.scales = load_stream_if(true, (device const uint2*)(row + At::scale(4 * k)));
+    static inline void load(device const uchar* row, uint k, uint h, uint c, uint cols, thread Weights& w) {
+        const uint i = min(8 * k + 4 * h + c, cols / 16 - 1);
+        w.q[h] = load_uint4(true, row, At::body(i / 2) + 16 * (i % 2));
+        if (h == 1) w.scales = load_stream_if(true, (device const uint2*)(row + At::scale(4 * k)));
     }
-    static inline void unpack(thread const Weights& w, uint h, uint, uint c, thread uint* words) {
+    static inline void unpack(thread const Weights& w, uint, uint h, uint upper, uint c, thread uint* words) {
         const uint two = h == 0 ? w.scales.x : w.scales.y;
         const ushort scale = ushort(c / 2 == 0 ? two & 0xffffu : two >> 16);
-        uint q[4];
-        words_of(w.q[h], q);
 #pragma unroll
-        for (uint n = 0; n < 4; n++) {
-            const uint2 four = as_type<uint2>(bytes_times(q[n], scale));
+        for (uint n = 0; n < 2; n++) {
+            const uint q = upper ? (n ? w.q[h].w : w.q[h].z) : (n ? w.q[h].y : w.q[h].x);
+            const uint2 four = as_type<uint2>(bytes_times(q, scale));
             words[2 * n] = four.x;
             words[2 * n + 1] = four.y;
+        }
+    }
+};
+
+/// Inputs of a fragment's columns and TOGETHER times 16 tokens.
+struct Inputs {
+    FewRows rows[TOGETHER];
+
+    /// `left` tokens are there from this lane's first one on.
+    static inline void load(device const uchar* x, uint group, uint left, thread Inputs& inputs) {
+#pragma unroll
+        for (uint t = 0; t < TOGETHER; t++) {
+            device const uint4* from = (device const uint4*)(x + t * group);
+            words_of(left > 16 * t ? from[0] : uint4(0), inputs.rows[t].low);
+            words_of(left > 16 * t + 8 ? from[PACKED_FEW_BYTES / 32] : uint4(0), inputs.rows[t].high);
         }
     }
 };
@@ -106,7 +122,8 @@ template <uint TYPE, uint ALIGN>
 inline void multiply(thread const Part& part, thread const Place& at, device const uint* step,
                      threadgroup tile_t* own, thread TileC* sums) {
     typedef Weights<TYPE, ALIGN> W;
-    const uint chunks = (part.cols + PACKED_FEW_STEP - 1) / PACKED_FEW_STEP, c = at.lane % 4;
+    const uint columns = 64 * W::HALVES, fragments = columns / FEW_COLUMNS; // of a chunk
+    const uint chunks = (part.cols + columns - 1) / columns, c = at.lane % 4;
     device const uchar* row[LINES];
     W weights[AHEAD][LINES];
 #pragma unroll
@@ -119,51 +136,57 @@ inline void multiply(thread const Part& part, thread const Place& at, device con
         const uint k = at.slice + a * at.split;
         if (k < chunks) {
 #pragma unroll
-            for (uint l = 0; l < LINES; l++) W::load(row[l], k, c, part.cols, weights[a][l]);
+            for (uint e = 0; e < W::HALVES * LINES; e++) W::load(row[e % LINES], k, e / LINES, c, part.cols, weights[a][e % LINES]);
         }
     }
 #pragma unroll
     for (uint i = 0; i < SUMS; i++) tile_zero(sums[i]);
     grid_dependency_wait();
-    const uint tokens = token_count(at, step);
-    device const uchar* x = part.x + ulong(at.token / 16) * packed_few_group(part.cols) + PACKED_FEW_FACTORS + 16 * at.lane;
-    const uint own_token = at.token + at.lane / 4;
+    const uint tokens = token_count(at, step), mine = at.token + at.lane / 4, group = packed_few_group(part.cols);
+    const uint left = tokens > mine ? tokens - mine : 0; // from this lane's first token on
+    device const uchar* x = part.x + ulong(at.token / 16) * group + PACKED_FEW_FACTORS + 16 * at.lane;
+    // Fragment by fragment; of each, one set of tokens after the other. The next inputs are on their way.
+    Inputs inputs[2];
+    Inputs::load(x + fragments * min(at.slice, chunks - 1) * PACKED_FEW_BYTES, group, left, inputs[0]);
     for (uint first = at.slice; first < chunks; first += AHEAD * at.split) {
 #pragma unroll
         for (uint a = 0; a < AHEAD; a++) {
-            const uint k = first + a * at.split;
+            const uint k = first + a * at.split, next = k + AHEAD * at.split;
             if (k < chunks) {
 #pragma unroll
-                for (uint h = 0; h < 2; h++) {
-                    FewRows inputs[TILES_T];
-#pragma unroll
-                    for (uint t = 0; t < TILES_T; t++) {
-                        const uint from = t * packed_few_group(part.cols) + (2 * k + h) * PACKED_FEW_BYTES;
-                        take_input(own_token + 16 * t < tokens, x + from, inputs[t].low);
-                        take_input(own_token + 16 * t + 8 < tokens, x + from + PACKED_FEW_BYTES / 2, inputs[t].high);
-                    }
-                    TileA rows[TALL][4];
+                for (uint f = 0; f < fragments; f++) {
+                    TileA rows[TALL][2];
 #pragma unroll
                     for (uint m = 0; m < TALL; m++) {
                         FewRows unpacked;
-                        W::unpack(weights[a][2 * m], h, k, c, unpacked.low);
-                        W::unpack(weights[a][2 * m + 1], h, k, c, unpacked.high);
+                        W::unpack(weights[a][2 * m], k, f / 2, f % 2, c, unpacked.low);
+                        W::unpack(weights[a][2 * m + 1], k, f / 2, f % 2, c, unpacked.high);
                         few_take_a(rows[m], unpacked, own, at.lane);
                     }
-                    const uint next = k + AHEAD * at.split;
-                    if (h == 1 && next < chunks) {
+                    if (f % 2 == 1 && next < chunks) {
 #pragma unroll
-                        for (uint l = 0; l < LINES; l++) W::load(row[l], next, c, part.cols, weights[a][l]);
+                        for (uint l = 0; l < LINES; l++) W::load(row[l], next, f / 2, c, part.cols, weights[a][l]);
                     }
 #pragma unroll
-                    for (uint t = 0; t < TILES_T; t++) {
-                        TileB columns[4];
-                        few_take_b(columns, inputs[t], own, at.lane);
+                    for (uint set = 0; set < SETS; set++) {
+                        const uint turn = f * SETS + set;
+                        const bool last = turn == fragments * SETS - 1;
+                        // Behind the last chunk, the first one once more.
+                        const uint k1 = !last ? k : k + at.split < chunks ? k + at.split : at.slice;
+                        const uint f1 = (turn + 1) / SETS % fragments, set1 = (turn + 1) % SETS;
+                        Inputs::load(x + set1 * TOGETHER * group + (fragments * k1 + f1) * PACKED_FEW_BYTES, group,
+                                     left > 16 * TOGETHER * set1 ? left - 16 * TOGETHER * set1 : 0,
+                                     inputs[(turn + 1) % 2]);
 #pragma unroll
-                        for (uint m = 0; m < TALL; m++)
+                        for (uint t = 0; t < TOGETHER; t++) {
+                            TileB tokens_of[2];
+                            few_take_b(tokens_of, inputs[turn % 2].rows[t], own, at.lane);
 #pragma unroll
-                            for (uint s = 0; s < 4; s++)
-                                tile_multiply(sums[m * TILES_T + t], rows[m][s], columns[s]);
+                            for (uint m = 0; m < TALL; m++)
+#pragma unroll
+                                for (uint s = 0; s < 2; s++)
+                                    tile_multiply(sums[m * TILES_T + set * TOGETHER + t], rows[m][s], tokens_of[s]);
+                        }
                     }
                 }
             }
