@@ -21,8 +21,8 @@
 // each head by one simdgroup; the weighted sum of values (a lane has eight values of every
 // position it sees), added up over positions in a fixed order. All in f32.
 // Threads: 256. Grid: (KV * passes over a group, chunks, T). N is a multiple of 8, HEADS * N <= 1024.
-// variants: HEADS=8; HEADS=1 CACHE=1; HEADS=2 CACHE=2; CACHE=1; CACHE=2; HEADS=8 CACHE=2; CACHE=3; TURN=1
-// variants: TURN=1 HEADS=8 CACHE=2; TURN=1 HEADS=8 CACHE=3; TURN=1 HEADS=1 CACHE=1
+// variants: HEADS=8; HEADS=1 CACHE=1; HEADS=2 CACHE=2; CACHE=1; CACHE=2; HEADS=8 CACHE=2; TURN=1
+// variants: TURN=1 HEADS=8 CACHE=2; TURN=1 HEADS=1 CACHE=1
 #include "ingot.h"
 #include "step.h"
 

@@ -11,7 +11,7 @@
 // References: crates/ingot-plan/src/ops/{rope,store_kv,rms_norm}.rs.
 // Threads: a simdgroup takes HEADS_PER heads of a row. Grid: (heads / (SIMDGROUPS * HEADS_PER), T).
 // All in f32.
-// variants: CACHE=1; CACHE=2; CACHE=3
+// variants: CACHE=1; CACHE=2
 #include "ingot.h"
 #include "step.h"
 #include "cache.h"

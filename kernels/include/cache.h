@@ -3,8 +3,7 @@
 // Twins: crates/ingot-plan/src/plan.rs (the layout), crates/ingot-format/src/blocks/legacy.rs (Q8_0).
 //
 // Option CACHE: 0 F16, 1 F32, 2 Q8_0 (blocks of 32 along the row: scale
-// max|x| / 127 as half, then 32 signed bytes, 34 bytes), 3 the same in eights (rows of a
-// multiple of 256 values: eight scales, then the bytes of eight blocks).
+// max|x| / 127 as half, then 32 signed bytes, 34 bytes).
 //
 // Kernels see the state as `device uchar*`. They load pieces of eight values:
 // `CachePiece p = cache_load(row, column)` only moves bytes, so that many pieces
@@ -73,12 +72,6 @@ inline CachePiece cache_load_if(bool ok, device const uchar* row, uint column) {
     CachePiece piece;
     piece.low = load_stream_if(ok, (device const float4*)(row + 4 * column));
     piece.high = load_stream_if(ok, (device const float4*)(row + 4 * column + 16));
-    return piece;
-#elif CACHE == 3
-    device const uchar* eight = row + column / 256 * 272;
-    CachePiece piece;
-    piece.scale = load_stream_if(ok, (device const ushort*)eight + column % 256 / 32);
-    piece.quants = load_stream_if(ok, (device const uint2*)(eight + 16 + column % 256));
     return piece;
 #else
     // Blocks are aligned to two bytes.
@@ -149,19 +142,12 @@ inline void cache_store(device uchar* row, uint column, uint lane, float x, bool
     half scale = half(min(simd_max(fabs(x)) / 127.0f, 65504.0f));
     float d = float(scale);
     float quant = d > 0.0f ? clamp(rint(x / d), -127.0f, 127.0f) : 0.0f;
-#if CACHE == 3
-    device uchar* eight = row + column / 256 * 272;
-    device uchar* at = eight + column % 256 / 32 * 2;
-    device uchar* quants = eight + 16 + column % 256;
-#else
-    device uchar* at = row + column / 32 * 34;
-    device uchar* quants = at + 2;
-#endif
+    device uchar* block = row + column / 32 * 34;
     if (ok && lane == 0) {
-        *(device half*)at = scale;
+        ((device half*)block)[0] = scale;
     }
     if (ok) {
-        quants[lane] = uchar(int(quant));
+        block[2 + lane] = uchar(int(quant));
     }
 #endif
 }

@@ -38,40 +38,26 @@ pub fn row_bytes(dtype: DType, cols: usize) -> Option<usize> {
 /// # Panics
 /// If the type does not come in eights, or the sizes do not match.
 pub fn arrange(dtype: DType, cols: usize, rows: &[u8], out: &mut [u8]) {
-    let pieces = pieces(dtype, cols, rows.len(), out.len());
-    pieces.for_each(|(stored, arranged)| out[arranged].copy_from_slice(&rows[stored]));
-}
-
-/// The inverse of [`arrange`]: `rows` as they are stored, from `arranged`.
-///
-/// # Panics
-/// As [`arrange`].
-pub fn restore(dtype: DType, cols: usize, arranged: &[u8], rows: &mut [u8]) {
-    let pieces = pieces(dtype, cols, rows.len(), arranged.len());
-    pieces.for_each(|(stored, from)| rows[stored].copy_from_slice(&arranged[from]));
-}
-
-/// Where every scale and every rest is, as stored and in eights, of rows of `cols` values.
-fn pieces(
-    dtype: DType,
-    cols: usize,
-    stored: usize,
-    arranged: usize,
-) -> impl Iterator<Item = (Range<usize>, Range<usize>)> {
     let (scale, body) = fields(dtype).expect("a type that comes in eights");
     let (from, to) =
         (dtype.row_bytes(cols).expect("whole blocks"), row_bytes(dtype, cols).expect("has fields"));
-    assert!(stored.is_multiple_of(from) && stored / from * to == arranged, "{dtype}: rows of {cols}");
-    let (blocks, bytes) = (cols / dtype.block_len(), dtype.block_bytes());
-    (0..stored / from * blocks).flat_map(move |i| {
-        let (row, block) = (i / blocks, i % blocks);
-        let eight = to * row + block / EIGHT * EIGHT * (SCALE + body.len());
-        let scale_to = eight + block % EIGHT * SCALE;
-        let body_to = eight + EIGHT * SCALE + block % EIGHT * body.len();
-        let at = from * row + bytes * block;
-        let of = |field: &Range<usize>| at + field.start..at + field.end;
-        [(of(&scale), scale_to..scale_to + SCALE), (of(&body), body_to..body_to + body.len())]
-    })
+    assert!(
+        rows.len().is_multiple_of(from) && rows.len() / from * to == out.len(),
+        "{dtype}: rows of {cols}"
+    );
+    for (row, out) in rows.chunks_exact(from).zip(out.chunks_exact_mut(to)) {
+        let eights = row.chunks(EIGHT * dtype.block_bytes());
+        for (eight, out) in eights.zip(out.chunks_mut(EIGHT * (SCALE + body.len()))) {
+            let (scales, bodies) = out.split_at_mut(EIGHT * SCALE);
+            let blocks = eight.chunks_exact(dtype.block_bytes());
+            for ((block, body_to), scale_to) in
+                blocks.zip(bodies.chunks_exact_mut(body.len())).zip(scales.chunks_exact_mut(SCALE))
+            {
+                scale_to.copy_from_slice(&block[scale.clone()]);
+                body_to.copy_from_slice(&block[body.clone()]);
+            }
+        }
+    }
 }
 
 #[cfg(test)]
@@ -94,9 +80,6 @@ mod tests {
                 assert_eq!(eight[16 + 32 * (block % 8)..][..32], stored[2..]);
             }
         }
-        let mut restored = vec![0; stored.len()];
-        restore(DType::Q8_0, cols, &out, &mut restored);
-        assert_eq!(restored, stored);
         // What is not there is zero.
         assert!(out[272 + 6..][..10].iter().all(|b| *b == 0));
     }

@@ -7,7 +7,7 @@ use bench::{Bench, Random};
 use ingot_format::{Bytes, DType, Tensor};
 use ingot_gpu::launch::What;
 use ingot_gpu::launches::attention_tile::attention_tile;
-use ingot_gpu::launches::cache::{arranged, page_bytes};
+use ingot_gpu::launches::cache::page_bytes;
 use ingot_gpu::launches::linear_few::linear_few;
 use ingot_gpu::launches::linear_tile::{Part, linear_tile};
 use ingot_gpu::launches::pack::{Input, Layout, pack_as};
@@ -413,7 +413,7 @@ impl Layer {
         let mut bytes = vec![0; count * page_bytes(self.target.cache, self.width())];
         self.target.cache.quantize(&values, &mut bytes);
         self.target.cache.dequantize(&bytes, &mut values);
-        (values, arranged(self.target.cache, self.width(), bytes))
+        (values, bytes)
     }
 
     /// Bits of NaN in all positions that no sequence of the step has.

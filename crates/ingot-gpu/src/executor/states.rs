@@ -1,20 +1,18 @@
 //! What sequences keep: for each state of the plan a buffer of pages or of slots.
 
 use crate::device::{Device, DeviceError};
-use crate::launches::cache;
 use ingot_format::DType;
 use ingot_plan::{ExecError, PAGE, Place, Plan, StateDecl, StateId};
 
 pub(super) struct States<D: Device> {
     states: Vec<State<D>>,
-    cache: DType,
     pages: usize,
     slots: usize,
 }
 
 struct State<D: Device> {
-    /// Values of a row of keys or values; none of recurrent values.
-    row: Option<usize>,
+    /// True for keys and values, false for recurrent values.
+    paged: bool,
     /// Bytes of one page or slot.
     each: usize,
     buffer: Option<D::Buffer>,
@@ -27,20 +25,20 @@ impl<D: Device> States<D> {
     /// If keys and values of this type do not fill whole blocks.
     pub(super) fn new(plan: &Plan, cache: DType) -> Result<Self, ExecError> {
         let state = |decl: &StateDecl| {
-            let (row, each) = match *decl {
+            let (paged, each) = match *decl {
                 StateDecl::Kv { width } => {
                     let row = cache.row_bytes(width).ok_or_else(|| {
                         let what = format!("keys and values of {width} numbers cannot be kept as {cache}");
                         ExecError::Request(what)
                     })?;
-                    (Some(width), 2 * PAGE * row)
+                    (true, 2 * PAGE * row)
                 }
-                StateDecl::Recurrent { len } => (None, 4 * len),
+                StateDecl::Recurrent { len } => (false, 4 * len),
             };
-            Ok(State { row, each, buffer: None, capacity: 0 })
+            Ok(State { paged, each, buffer: None, capacity: 0 })
         };
         let states: Result<_, ExecError> = plan.states().iter().map(state).collect();
-        Ok(Self { states: states?, cache, pages: 0, slots: 0 })
+        Ok(Self { states: states?, pages: 0, slots: 0 })
     }
 
     pub(super) fn pages(&self) -> usize {
@@ -60,7 +58,7 @@ impl<D: Device> States<D> {
     pub(super) fn reserve(&mut self, device: &D, pages: usize, slots: usize) -> Result<bool, DeviceError> {
         let mut moved = false;
         for state in &mut self.states {
-            let wanted = if state.row.is_some() { pages } else { slots };
+            let wanted = if state.paged { pages } else { slots };
             if wanted > state.capacity && state.each > 0 {
                 state.grow(device, wanted)?;
                 moved = true;
@@ -79,7 +77,7 @@ impl<D: Device> States<D> {
         if number >= there {
             return Err(ExecError::Request(format!("{place:?} was never reserved")));
         }
-        let parts = self.states.iter().filter(move |s| s.row.is_some() == paged && s.each > 0);
+        let parts = self.states.iter().filter(move |s| s.paged == paged && s.each > 0);
         Ok(parts.map(move |s| (s, number * s.each)))
     }
 
@@ -105,12 +103,9 @@ impl<D: Device> States<D> {
     pub(super) fn read(&self, device: &D, place: Place) -> Result<Vec<u8>, ExecError> {
         let mut all = Vec::new();
         for (state, at) in self.parts(place)? {
-            let mut part = vec![0; state.each];
-            device.read(state.memory(), at, &mut part)?;
-            all.extend(match state.row {
-                Some(width) => cache::restored(self.cache, width, part),
-                None => part,
-            });
+            let start = all.len();
+            all.resize(start + state.each, 0);
+            device.read(state.memory(), at, &mut all[start..])?;
         }
         Ok(all)
     }
@@ -123,13 +118,7 @@ impl<D: Device> States<D> {
         let mut rest = bytes;
         for (state, at) in self.parts(place)? {
             let (part, tail) = rest.split_at(state.each);
-            match state.row {
-                Some(width) => {
-                    let arranged = cache::arranged(self.cache, width, part.to_vec());
-                    device.write(state.memory(), at, &arranged)?;
-                }
-                None => device.write(state.memory(), at, part)?,
-            }
+            device.write(state.memory(), at, part)?;
             rest = tail;
         }
         Ok(())

@@ -53,7 +53,7 @@ pub fn attention_tile(plan: &Plan, shape: &Shape, target: &Target, op: &Attentio
     // A window beyond all positions is none.
     let window = op.window.filter(|&w| u32::try_from(w).is_ok()).unwrap_or(0);
     let kernel = Kernel::new("attention_tile")
-        .option("CACHE", cache::option(target.cache, op.kv_heads * n))
+        .option("CACHE", cache::option(target.cache))
         .option("TILE_F32", target.exact)
         .option("QUERIES", tiles.queries as i64)
         .option("HEAD", tiles.head as i64)

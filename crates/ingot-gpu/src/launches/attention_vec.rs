@@ -59,7 +59,7 @@ pub fn attention_vec(
     // A window beyond all positions is none.
     let window = op.window.filter(|&w| u32::try_from(w).is_ok()).unwrap_or(0);
     let kernel = Kernel::new("attention_vec")
-        .option("CACHE", cache::option(target.cache, op.kv_heads * n))
+        .option("CACHE", cache::option(target.cache))
         .option("HEADS", together as i64)
         .option("TURN", new.is_some())
         .uint("N", n)

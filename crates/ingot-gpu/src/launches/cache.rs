@@ -1,47 +1,19 @@
 //! How keys and values are stored, as kernels are told (`kernels/include/cache.h`).
 
-use crate::eights;
 use ingot_format::DType;
 use ingot_plan::PAGE;
 
-/// The option CACHE of the kernels that touch a cache with rows of `width` values.
+/// The option CACHE of the kernels that touch the cache.
 ///
 /// # Panics
 /// If keys and values are never stored so.
-pub fn option(cache: DType, width: usize) -> i64 {
+pub fn option(cache: DType) -> i64 {
     match cache {
         DType::F16 => 0,
         DType::F32 => 1,
-        DType::Q8_0 if in_eights(cache, width) => 3,
         DType::Q8_0 => 2,
         other => panic!("keys and values as {other:?}"),
     }
-}
-
-/// True if rows of `width` values are on the device in [`eights`], which takes no more bytes
-/// then and makes loads wide.
-pub fn in_eights(cache: DType, width: usize) -> bool {
-    cache == DType::Q8_0 && width.is_multiple_of(256)
-}
-
-/// Rows of `width` values as they are on the device, from what the plan says.
-pub fn arranged(cache: DType, width: usize, rows: Vec<u8>) -> Vec<u8> {
-    if !in_eights(cache, width) {
-        return rows;
-    }
-    let mut out = vec![0; rows.len()];
-    eights::arrange(cache, width, &rows, &mut out);
-    out
-}
-
-/// The inverse of [`arranged`].
-pub fn restored(cache: DType, width: usize, rows: Vec<u8>) -> Vec<u8> {
-    if !in_eights(cache, width) {
-        return rows;
-    }
-    let mut out = vec![0; rows.len()];
-    eights::restore(cache, width, &rows, &mut out);
-    out
 }
 
 /// True if heads of `n` values can be stored so: attention works on pieces of 8
@@ -57,7 +29,12 @@ pub fn supports(cache: DType, n: usize) -> bool {
 
 /// Bytes of a page of one layer with rows of `width` values.
 pub fn page_bytes(cache: DType, width: usize) -> usize {
-    2 * PAGE * cache.row_bytes(width).expect("whole blocks")
+    let row = match option(cache) {
+        0 => 2 * width,
+        1 => 4 * width,
+        _ => width / 32 * 34,
+    };
+    2 * PAGE * row
 }
 
 #[cfg(test)]

@@ -101,7 +101,7 @@ pub fn rope_store(shape: Shape, target: Target, op: &RopeStore) -> Launch {
     // Many rows: the angles are worth computing once for several heads.
     let heads_per = if shape.rows < 16 { 1 } else { 4 };
     let kernel = Kernel::new("rope_store")
-        .option("CACHE", if kv_heads > 0 { cache::option(target.cache, kv_heads * op.n) } else { 0 })
+        .option("CACHE", if kv_heads > 0 { cache::option(target.cache) } else { 0 })
         .uint("N", op.n)
         .uint("Q_HEADS", q_heads)
         .uint("KV_HEADS", kv_heads)
