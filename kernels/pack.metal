@@ -26,7 +26,13 @@
 #ifndef FEW
 #define FEW 0
 #endif
-#define INGOT_THREADS 256 // at most, so that NVIDIA's compiler gives each enough registers
+// At most, so that NVIDIA's compiler gives each enough registers. Few rows leave cores to spare: each
+// is packed by as many threads as there are.
+#if FEW
+#define INGOT_THREADS 1024
+#else
+#define INGOT_THREADS 256
+#endif
 
 constant uint WIDTH [[function_constant(0)]];
 constant uint THREADS [[function_constant(1)]];

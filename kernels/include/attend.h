@@ -7,11 +7,13 @@
 #define CHUNK 256    // positions
 #define SIMDGROUPS 8 // of a threadgroup
 #define PIECES 8     // of 8 values that a lane has of a key, at most
-#if CACHE == 1
+#if CACHE == 1 || RESIDENT > 2
 #define BATCH 4 // values on their way at once, per lane
 #else
 #define BATCH 8
 #endif
+// Values are on their way while scores are found, where there are registers for both.
+#define EARLY (CACHE == 0)
 #define OUTPUTS (HEADS * 8) // sums of a lane
 #define NOTHING as_type<float>(0xff800000u) // -infinity, the score of what is not seen
 
@@ -142,7 +144,7 @@ inline void attend_values(device const uchar* cache, threadgroup const uint* pag
         sum[i] = 0.0f;
     }
     for (uint j0 = column.first; j0 < chunk.end; j0 += BATCH * column.stride) {
-        if (j0 != column.first) {
+        if (!EARLY || j0 != column.first) {
             attend_values_load(cache, pages, chunk, column, j0, values);
         }
 #pragma unroll

@@ -4,9 +4,7 @@
 // Where a device says which lane holds what, nothing moves; elsewhere they pass by
 // threadgroup memory of the simdgroup's own, 16 rows of FEW_STRIDE values.
 #pragma once
-#include "tile.h"
-
-#define FEW_COLUMNS 32
+#include "packed_few.h"
 
 /// What a lane has: four words of each of its two rows.
 struct FewRows {

@@ -3,8 +3,9 @@
 // these each takes every split-th chunk of columns. Weights go from device memory to
 // registers, AHEAD chunks before they are needed, and become fragments there.
 #pragma once
+#define LOAD_16_IF load_lines_if
 #include "activation.h"
-#include "packed_few.h"
+#include "few.h"
 #include "step.h"
 #include "tile_weights.h"
 
@@ -64,7 +65,7 @@ template <uint TYPE, uint ALIGN, uint N> struct Halves {
     static inline void unpack(thread const Halves& w, uint k, uint h, uint upper, uint c, thread uint* words) {
         const uint i = 4 * (k * N + h) + c;
         if (PIECES == 2) {
-            U::unpack(w.pieces[h][upper % PIECES], i * PIECES + upper, words);
+            U::unpack(w.pieces[h][upper % PIECES], 2 * i + upper, words);
             return;
         }
         uint all[8];
@@ -106,13 +107,11 @@ template <uint ALIGN> struct Weights<BLOCK_Q8_0_EIGHTS, ALIGN> {
 struct Inputs {
     FewRows rows[TOGETHER];
 
-    /// `left` tokens are there from this lane's first one on.
-    static inline void load(device const uchar* x, uint group, uint left, thread Inputs& inputs) {
+    static inline void load(device const uchar* x, thread const uint* token_at, thread Inputs& inputs) {
 #pragma unroll
         for (uint t = 0; t < TOGETHER; t++) {
-            device const uint4* from = (device const uint4*)(x + t * group);
-            words_of(left > 16 * t ? from[0] : uint4(0), inputs.rows[t].low);
-            words_of(left > 16 * t + 8 ? from[PACKED_FEW_BYTES / 32] : uint4(0), inputs.rows[t].high);
+            words_of(*(device const uint4*)(x + token_at[2 * t]), inputs.rows[t].low);
+            words_of(*(device const uint4*)(x + token_at[2 * t + 1]), inputs.rows[t].high);
         }
     }
 };
@@ -142,12 +141,18 @@ inline void multiply(thread const Part& part, thread const Place& at, device con
 #pragma unroll
     for (uint i = 0; i < SUMS; i++) tile_zero(sums[i]);
     grid_dependency_wait();
-    const uint tokens = token_count(at, step), mine = at.token + at.lane / 4, group = packed_few_group(part.cols);
-    const uint left = tokens > mine ? tokens - mine : 0; // from this lane's first token on
-    device const uchar* x = part.x + ulong(at.token / 16) * group + PACKED_FEW_FACTORS + 16 * at.lane;
+    const uint last = token_count(at, step) - 1;
+    device const uchar* x = part.x + packed_few_place(at.token, 0, part.cols);
+    // Behind `x`; tokens that are not there are like the last one, and nobody looks at what they become.
+    uint token_at[2 * TILES_T];
+#pragma unroll
+    for (uint t = 0; t < 2 * TILES_T; t++) {
+        const uint token = min(at.token + 8 * t + at.lane / 4, last);
+        token_at[t] = uint(packed_few_place(token - at.token, 16 * c, part.cols)) - PACKED_FEW_FACTORS;
+    }
     // Fragment by fragment; of each, one set of tokens after the other. The next inputs are on their way.
     Inputs inputs[2];
-    Inputs::load(x + fragments * min(at.slice, chunks - 1) * PACKED_FEW_BYTES, group, left, inputs[0]);
+    Inputs::load(x + fragments * min(at.slice, chunks - 1) * PACKED_FEW_BYTES, token_at, inputs[0]);
     for (uint first = at.slice; first < chunks; first += AHEAD * at.split) {
 #pragma unroll
         for (uint a = 0; a < AHEAD; a++) {
@@ -170,12 +175,11 @@ inline void multiply(thread const Part& part, thread const Place& at, device con
 #pragma unroll
                     for (uint set = 0; set < SETS; set++) {
                         const uint turn = f * SETS + set;
-                        const bool last = turn == fragments * SETS - 1;
+                        const bool end = turn == fragments * SETS - 1;
                         // Behind the last chunk, the first one once more.
-                        const uint k1 = !last ? k : k + at.split < chunks ? k + at.split : at.slice;
+                        const uint k1 = !end ? k : k + at.split < chunks ? k + at.split : at.slice;
                         const uint f1 = (turn + 1) / SETS % fragments, set1 = (turn + 1) % SETS;
-                        Inputs::load(x + set1 * TOGETHER * group + (fragments * k1 + f1) * PACKED_FEW_BYTES, group,
-                                     left > 16 * TOGETHER * set1 ? left - 16 * TOGETHER * set1 : 0,
+                        Inputs::load(x + (fragments * k1 + f1) * PACKED_FEW_BYTES, token_at + 2 * TOGETHER * set1,
                                      inputs[(turn + 1) % 2]);
 #pragma unroll
                         for (uint t = 0; t < TOGETHER; t++) {

@@ -5,8 +5,9 @@
 // multiple of 128 columns. What a factor is says packed.h. The twin of this layout is
 // crates/ingot-gpu/src/launches/pack.rs.
 #pragma once
-#include "few.h"
+#include "tile.h"
 
+#define FEW_COLUMNS 32        // of a fragment
 #define PACKED_FEW_STEP 128   // columns
 #define PACKED_FEW_FACTORS 64 // bytes
 #define PACKED_FEW_BYTES 1024 // of a fragment

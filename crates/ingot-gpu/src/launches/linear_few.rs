@@ -32,7 +32,9 @@ pub fn linear_few(
     );
     let launch = |batch: super::linear_tile::Batch| {
         let shapes = batch.shapes(plan);
-        let (tokens, sizes) = (tokens(rows), Sizes::of(&shapes));
+        let tokens = tokens(rows);
+        let rows_of_all = shapes.iter().map(|(rows, _)| rows).sum();
+        let sizes = Sizes::of(batch.first_block(), rows_of_all, tokens);
         let kernel = batch
             .kernel(plan, "linear_few", residual)
             .option("TOKENS", tokens as i64)
@@ -62,7 +64,7 @@ fn tokens(rows: usize) -> usize {
     }
 }
 
-/// How a threadgroup divides its work.
+/// How a threadgroup divides its work. Only `split` decides the order of sums.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Sizes {
     /// Times 16 rows that a simdgroup has.
@@ -75,14 +77,40 @@ struct Sizes {
     resident: usize,
 }
 
+/// From so many rows on there are enough of them for all cores without sharing.
+const MANY_ROWS: usize = 16384;
+
 impl Sizes {
-    /// For matrices of these rows and columns that are launched together.
-    fn of(_shapes: &[(usize, usize)]) -> Self {
-        Self { tall: 2, split: 8, ahead: 2, resident: 1 }
+    /// What was fastest on an H200 without asking for more registers than there are, for matrices of a
+    /// type and so many rows in all.
+    fn of(block: i64, rows: usize, tokens: usize) -> Self {
+        let many = rows >= MANY_ROWS;
+        match block {
+            // Floats: of long rows of many, little is to be gained by sharing.
+            0..=2 => Self { tall: 1, split: if many { 2 } else { 8 }, ahead: 2, resident: 2 },
+            // Q8_0, in files and in eights, in chunks twice as large.
+            3 | 16 if tokens > 32 => Self { tall: 2, split: 8, ahead: 1, resident: 1 },
+            3 | 16 => Self { tall: 1, split: 8, ahead: 1, resident: 2 },
+            _ if many && tokens <= 32 => Self { tall: 2, split: 8, ahead: 1, resident: 2 },
+            _ => Self { tall: 1, split: 8, ahead: 2, resident: 2 },
+        }
     }
 
     /// Rows of weights of a threadgroup.
     fn rows(&self) -> usize {
         16 * self.tall * SIMDGROUPS / self.split
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_order_of_sums_is_the_matrices_own() {
+        for (block, rows) in (0..=17).flat_map(|block| [100, MANY_ROWS].map(|rows| (block, rows))) {
+            let splits = [16, 32, 64].map(|tokens| Sizes::of(block, rows, tokens).split);
+            assert!(splits.iter().all(|split| *split == splits[0] && SIMDGROUPS.is_multiple_of(*split)));
+        }
     }
 }

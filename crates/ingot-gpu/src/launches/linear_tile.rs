@@ -120,6 +120,11 @@ impl<'a> Batch<'a> {
         std::array::from_fn(|i| self.parts.get(i).map_or((0, 0), |(p, ..)| shape(plan, p)))
     }
 
+    /// The type of blocks of the first part.
+    pub(super) fn first_block(&self) -> i64 {
+        self.kinds[0].0
+    }
+
     /// A kernel for these parts.
     pub(super) fn kernel(&self, plan: &Plan, name: &'static str, residual: Option<What>) -> Kernel {
         let mut kernel = Kernel::new(name).uint("PARTS", self.parts.len());

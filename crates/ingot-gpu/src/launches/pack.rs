@@ -16,6 +16,7 @@ const HEADER: usize = 32;
 /// The same of groups of rows; the twin is `kernels/include/packed_few.h`.
 const FEW_ROWS: usize = 16;
 const FEW_STEP: usize = 128;
+const FEW_THREADS: usize = 1024;
 /// Most threads of a threadgroup, which packs a row.
 const THREADS: usize = 256;
 
@@ -105,7 +106,8 @@ pub fn pack_as(
         Some(Norm::Rms { weight, eps }) => (1, Some(weight), None, eps),
         Some(Norm::Layer { weight, bias, eps }) => (2, Some(weight), Some(bias), eps),
     };
-    let threads = width.div_ceil(4).next_multiple_of(32).min(THREADS);
+    let most = if layout == Layout::Few { FEW_THREADS } else { THREADS };
+    let threads = width.div_ceil(4).next_multiple_of(32).min(most);
     let kernel = Kernel::new("pack")
         .option("NORM", kind)
         .option("GLU", glu_option(gate))
