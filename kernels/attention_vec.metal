@@ -21,7 +21,7 @@
 // each head by one simdgroup; the weighted sum of values (a lane has eight values of every
 // position it sees), added up over positions in a fixed order. All in f32.
 // Threads: 256. Grid: (KV * passes over a group, chunks, T). N is a multiple of 8, HEADS * N <= 1024.
-// variants: HEADS=8; HEADS=1 CACHE=1; HEADS=2 CACHE=2; CACHE=1; CACHE=2; HEADS=8 CACHE=2; TURN=1
+// variants: HEADS=8; RESIDENT=4; RESIDENT=4 CACHE=2; HEADS=1 CACHE=1; HEADS=2 CACHE=2; CACHE=1; CACHE=2; HEADS=8 CACHE=2; TURN=1
 // variants: TURN=1 HEADS=8 CACHE=2; TURN=1 HEADS=1 CACHE=1
 #include "ingot.h"
 #include "step.h"
@@ -33,6 +33,11 @@
 #ifndef TURN
 #define TURN 0
 #endif
+// Threadgroups on a core at a time, for NVIDIA's compiler.
+#ifndef RESIDENT
+#define RESIDENT 2
+#endif
+#define INGOT_GROUPS RESIDENT
 #include "attend.h"
 
 constant uint N [[function_constant(0)]];
@@ -128,6 +133,11 @@ kernel void attention_vec(device const float* q [[buffer(0)]], // [T, KV * GROUP
     threadgroup_barrier(mem_flags::mem_threadgroup);
 
     threadgroup float* scores = memory + 1024;
+    const Column column = attend_column(LANES, simdgroup, lane);
+    Values values;
+#if EARLY
+    attend_values_load(cache, pages, seen, column, column.first, values);
+#endif
     attend_scores(cache, pages, seen, SCALE, CAP, memory, scores, simdgroup, lane);
     threadgroup_barrier(mem_flags::mem_threadgroup);
     if (simdgroup < HEADS) {
@@ -135,7 +145,7 @@ kernel void attention_vec(device const float* q [[buffer(0)]], // [T, KV * GROUP
     }
     threadgroup_barrier(mem_flags::mem_threadgroup);
     float sum[OUTPUTS];
-    attend_values(cache, pages, seen, LANES, scores, sum, simdgroup, lane);
+    attend_values(cache, pages, seen, column, values, scores, sum);
     threadgroup_barrier(mem_flags::mem_threadgroup);
     // Rows of a simdgroup, then simdgroup i and i + 4, then these four: [4][OUTPUTS][LANES].
 #pragma unroll

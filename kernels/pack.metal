@@ -10,11 +10,13 @@
 // A threadgroup packs a row; grid (T, inputs). What is not used may be any memory. All in f32
 // up to the last rounding.
 //
-// With WIDE packed rows are those for include/wide.h.
+// With WIDE packed rows are those for include/wide.h, with FEW those of include/packed_few.h.
 //
-// variants: WIDE=1 NORM=1; WIDE=1 GLU=1; WIDE=1 TILE_F32=1; NORM=1; NORM=2; GLU=1; GLU=2; TILE_F32=1; NORM=1 TILE_F32=1; NORM=2 TILE_F32=1; GLU=1 TILE_F32=1
+// variants: WIDE=1 NORM=1; WIDE=1 GLU=1; WIDE=1 TILE_F32=1; FEW=1; NORM=1 FEW=1; NORM=2 FEW=1; GLU=1 FEW=1
+// variants: NORM=1; NORM=2; GLU=1; GLU=2; TILE_F32=1; NORM=1 TILE_F32=1; NORM=2 TILE_F32=1; GLU=1 TILE_F32=1
 #include "activation.h"
 #include "packed.h"
+#include "packed_few.h"
 #include "reduce.h"
 
 #ifndef NORM
@@ -25,6 +27,9 @@
 #endif
 #ifndef GLU
 #define GLU 0
+#endif
+#ifndef FEW
+#define FEW 0
 #endif
 #ifndef ITEMS
 #define ITEMS 4 // times four values of a thread, enough for the row with the zeros behind it
@@ -82,7 +87,7 @@ kernel void pack(device const float* x0 [[buffer(0)]],     // [T, WIDTH]
     const ulong at = ulong(group.x) * WIDTH;
 #if WIDE
     const uint t = group.x, padded = wide_tokens(groups.x);
-#else
+#elif !FEW
     out += ulong(group.x) * packed_row_bytes(WIDTH);
 #endif
 
@@ -126,6 +131,8 @@ kernel void pack(device const float* x0 [[buffer(0)]],     // [T, WIDTH]
 #if WIDE
     if (thread_index == 0) ((device float*)out)[t] = 1.0f / scale;
     device half* to = (device half*)(out + 4 * padded);
+#elif FEW
+    if (thread_index == 0) *(device float*)(out + packed_few_factor(group.x, WIDTH)) = 1.0f / scale;
 #else
     if (thread_index < PACKED_HEADER / 16) {
         ((device float4*)out)[thread_index] = float4(thread_index == 0 ? 1.0f / scale : 0.0f, 0.0f, 0.0f, 0.0f);
@@ -149,7 +156,11 @@ kernel void pack(device const float* x0 [[buffer(0)]],     // [T, WIDTH]
         }
 #else
         const tile_t4 values = tile_values(v[n] * float4(scale));
+#if FEW
+        if (i < packed_few_values(WIDTH)) *(device tile_t4*)(out + packed_few_place(group.x, i, WIDTH)) = values;
+#else
         if (i < packed_values(WIDTH)) ((device tile_t4*)(out + PACKED_HEADER))[i / 4] = values;
+#endif
 #endif
     }
 }

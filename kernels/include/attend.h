@@ -7,11 +7,13 @@
 #define CHUNK 256    // positions
 #define SIMDGROUPS 8 // of a threadgroup
 #define PIECES 8     // of 8 values that a lane has of a key, at most
-#if CACHE == 1
+#if CACHE == 1 || RESIDENT > 2
 #define BATCH 4 // values on their way at once, per lane
 #else
 #define BATCH 8
 #endif
+// Values are on their way while scores are found, where there are registers for both.
+#define EARLY (CACHE == 0)
 #define OUTPUTS (HEADS * 8) // sums of a lane
 #define NOTHING as_type<float>(0xff800000u) // -infinity, the score of what is not seen
 
@@ -101,34 +103,56 @@ inline void attend_softmax(threadgroup float* scores, uint end, threadgroup floa
     }
 }
 
-/// The sum of this lane's values of the positions it looks at: of every head, eight values from the
-/// (lane % lanes)th piece on. `lanes` share a row.
-inline void attend_values(device const uchar* cache, threadgroup const uint* pages, Chunk chunk, uint lanes,
-                          threadgroup const float* scores, thread float* sum, uint simdgroup, uint lane) {
+/// Where a lane finds values: of its positions, the (lane % lanes)th piece.
+struct Column {
+    uint mine;          // value of the row
+    uint first, stride; // positions
+};
+
+/// `lanes` share a row.
+inline Column attend_column(uint lanes, uint simdgroup, uint lane) {
+    const uint rows = 32 / lanes; // of a simdgroup
+    const Column column = {lane % lanes * 8, simdgroup * rows + lane / lanes, SIMDGROUPS * rows};
+    return column;
+}
+
+/// BATCH values of a lane on their way, from position j0 on.
+struct Values {
+    CachePiece pieces[BATCH];
+};
+
+inline void attend_values_load(device const uchar* cache, threadgroup const uint* pages, Chunk chunk, Column column,
+                               uint j0, thread Values& values) {
+#pragma unroll
+    for (uint b = 0; b < BATCH; b++) {
+        const uint j = j0 + b * column.stride;
+        const bool seen = j >= chunk.from && j < chunk.end && column.mine < chunk.n;
+        device const uchar* row = cache;
+        if (seen) {
+            row = cache + cache_row(pages[j / PAGE], 1, j, chunk.width);
+        }
+        values.pieces[b] = cache_load_if(seen, row, chunk.column + column.mine);
+    }
+}
+
+/// The sum of this lane's values of the positions it looks at: of every head, eight values. The first
+/// batch is on its way already.
+inline void attend_values(device const uchar* cache, threadgroup const uint* pages, Chunk chunk, Column column,
+                          thread Values& values, threadgroup const float* scores, thread float* sum) {
 #pragma unroll
     for (uint i = 0; i < OUTPUTS; i++) {
         sum[i] = 0.0f;
     }
-    const uint mine = lane % lanes * 8, rows = 32 / lanes; // value of the row, rows of a simdgroup
-    const uint stride = SIMDGROUPS * rows;
-    for (uint j0 = simdgroup * rows + lane / lanes; j0 < chunk.end; j0 += BATCH * stride) {
-        CachePiece pieces[BATCH];
-#pragma unroll
-        for (uint b = 0; b < BATCH; b++) {
-            const uint j = j0 + b * stride;
-            const bool seen = j >= chunk.from && j < chunk.end && mine < chunk.n;
-            device const uchar* row = cache;
-            if (seen) {
-                row = cache + cache_row(pages[j / PAGE], 1, j, chunk.width);
-            }
-            pieces[b] = cache_load_if(seen, row, chunk.column + mine);
+    for (uint j0 = column.first; j0 < chunk.end; j0 += BATCH * column.stride) {
+        if (!EARLY || j0 != column.first) {
+            attend_values_load(cache, pages, chunk, column, j0, values);
         }
 #pragma unroll
         for (uint b = 0; b < BATCH; b++) {
-            const uint j = j0 + b * stride;
+            const uint j = j0 + b * column.stride;
             if (j < chunk.end) {
                 float v[8];
-                cache_unpack(pieces[b], v);
+                cache_unpack(values.pieces[b], v);
 #pragma unroll
                 for (uint h = 0; h < HEADS; h++) {
                     const float weight = scores[h * CHUNK + j];

@@ -32,6 +32,9 @@ template <typename T> inline T load_stream(device const T* p) { return *p; }
 
 /// The same, or zero; all such loads of an unrolled loop are issued together.
 template <typename T> inline T load_stream_if(bool ok, device const T* p) { return ok ? *p : T(0); }
+
+/// The same of 16 bytes whose neighbours other simdgroups are about to load.
+template <typename T> inline T load_lines_if(bool ok, device const T* p) { return ok ? *p : T(0); }
 #endif
 
 /// bf16 bits as a float.

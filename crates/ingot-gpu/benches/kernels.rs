@@ -19,7 +19,7 @@ use ingot_gpu::device::{Device, DeviceError};
 use ingot_gpu::launch::{Launch, Operand, What};
 use ingot_gpu::launches::linear_tile::{Part, linear_tile};
 use ingot_gpu::launches::linear_vec::{self, Linear, Sizes, linear_vec_with};
-use ingot_gpu::launches::pack::{Input, pack, packed_bytes};
+use ingot_gpu::launches::pack::{Input, Layout, pack};
 use ingot_gpu::launches::{Norm, Shape, Target};
 use ingot_gpu::sim::SimDevice;
 use ingot_plan::ops::{Activation, Gate};
@@ -134,7 +134,7 @@ impl Case {
                 bench.step(&step);
                 let (source, packed, out) = (What::Scratch(0), What::Scratch(1), What::Scratch(2));
                 bench.put(source, &Random(1).values(tokens * cols, 0.0, 1.0));
-                bench.room(packed, packed_bytes(&target, tokens, cols) / 4);
+                bench.room(packed, Layout::of_tiles(&target, tokens).bytes(tokens, cols) / 4);
                 bench.room(out, tokens * rows);
                 let shape = Shape { rows: tokens, outputs: 1, sequences: 1, context: tokens };
                 bench.run(&[pack(&shape, &target, cols, &Input::Rows(vec![source]), None, &[1])]);

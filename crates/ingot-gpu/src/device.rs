@@ -121,6 +121,8 @@ pub struct Info {
     pub int8_dot: bool,
     /// True if four simdgroups multiply matrices together, as `kernels/include/wide.h` does.
     pub wide: bool,
+    /// From how many sequences of one row on products are faster on matrix units, if that is known.
+    pub few_from: Option<usize>,
 }
 
 impl From<DeviceError> for ingot_plan::ExecError {

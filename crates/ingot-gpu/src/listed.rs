@@ -187,7 +187,7 @@ impl Lists {
     /// If there are none: for several sequences or outputs, or a longer context.
     pub fn lowered(&self, shape: &Shape, path: Path) -> Result<Lowered, LowerError> {
         let (lists, size) = match path {
-            Path::Vector => (self.decode, shape.context),
+            Path::Vector | Path::Few => (self.decode, shape.context),
             Path::Tile => (self.prompt, shape.rows),
         };
         let one = Shape { rows: shape.rows, outputs: 1, sequences: 1, context: shape.context };

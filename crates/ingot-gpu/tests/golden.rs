@@ -5,11 +5,11 @@ mod common;
 
 use common::executor;
 use ingot_format::DType;
-use ingot_golden::{Difference, Feeder, Golden};
+use ingot_golden::{Difference, Feeder, Golden, compare};
 use ingot_gpu::sim::{Options, SimDevice};
-use ingot_gpu::{GpuExecutor, GpuOptions};
+use ingot_gpu::{Gpu, GpuExecutor, GpuOptions};
 use ingot_models::Model;
-use ingot_plan::{PAGE, Precision, Sequence, Step};
+use ingot_plan::{Executor, PAGE, Precision, Sequence, Step};
 
 /// Runs a golden file; checks the greedy text as far as the margins decide it.
 fn run(golden: &Golden, precision: Precision, options: &GpuOptions) -> Difference {
@@ -127,6 +127,51 @@ fn company_changes_nothing() {
             let bits = |x: &Vec<f32>| x.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
             assert!(bits(alone) == bits(together), "{}: sequence {i}", golden.name);
         }
+    }
+}
+
+/// Several sequences whose products share weights: as exact as one alone, and the same bits
+/// whoever else there is.
+#[test]
+fn few_sequences_share_weights() {
+    for golden in Golden::all() {
+        if !["llama-k-q4_k_m", "qwen3-s-q8_0", "mistral-sw16-s-f16", "rwkv7-k-q4_k_m", "gemma3-s-q8_0"]
+            .contains(&golden.name.as_str())
+        {
+            continue;
+        }
+        let run = |sequences: usize, precision| {
+            let options = Options { few_from: Some(4), shares_memory: false, ..Options::default() };
+            let Model { plan, weights, .. } = golden.load(precision);
+            let device = SimDevice::with(options).unwrap();
+            let mut executor =
+                GpuExecutor::new(device, plan, &weights, &GpuOptions::default(), &mut |_, _| ()).unwrap();
+            executor.reserve(sequences, sequences).unwrap();
+            (0..sequences).for_each(|slot| executor.clear_slot(slot as u32).unwrap());
+            let mut first_of_all = Vec::new();
+            for (past, token) in golden.prompt.iter().enumerate().take(20) {
+                // The others write something else.
+                let tokens: Vec<u32> =
+                    (0..sequences).map(|i| if i == 0 { *token } else { i as u32 }).collect();
+                let inputs: Vec<&[u32]> = tokens.chunks(1).collect();
+                let mut logits = Vec::new();
+                let step = join(&inputs, &vec![past; sequences]);
+                executor.run(&step, &mut logits).unwrap();
+                let kernels = executor.describe(&step).unwrap();
+                assert_eq!(kernels.iter().any(|d| d.kernel == "linear_few"), sequences >= 4);
+                first_of_all.extend_from_slice(&logits[..executor.plan().vocab()]);
+            }
+            first_of_all
+        };
+        let exact = &golden.logits[..];
+        let alone = run(1, Precision::Q8);
+        let few = run(4, Precision::Q8);
+        let error = |logits: &[f32]| compare(logits, &exact[..logits.len()]).rel_rms;
+        println!("{}: {} alone, {} with others", golden.name, error(&alone), error(&few));
+        assert!(error(&few) <= 1.1 * error(&alone) + 1e-3, "{}", golden.name);
+        assert!(few == run(37, Precision::Q8), "{}: company", golden.name);
+        let d = compare(&run(5, Precision::F32), &exact[..few.len()]);
+        assert!(d.max_abs < 3e-2, "{}: {d:?}", golden.name);
     }
 }
 

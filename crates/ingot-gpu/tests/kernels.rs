@@ -72,6 +72,7 @@ fn shapes(path: Path) -> Vec<Shape> {
         Path::Vector => {
             (1..=64).flat_map(|rows| contexts().map(move |context| shape(rows, rows, context))).collect()
         }
+        Path::Few => (4..=130).map(|rows| shape(rows, rows, 256)).collect(),
         Path::Tile => {
             let sequences = |rows: usize| [1, 2, 7, 64].into_iter().filter(move |s| 2 * s <= rows);
             (2..=512)
@@ -88,13 +89,15 @@ type Kernels = BTreeMap<&'static str, BTreeSet<Kernel>>;
 /// How many times as many kernels of this name all steps may need as one step does.
 fn most(kernel: &str) -> usize {
     match kernel {
-        // How many chunks there is room for, and whether it is one.
+        // How many chunks there is room for; whether it is one, and whether there are many in all.
         "attention_merge" => contexts().count() - 1,
-        "attention_vec" => 2,
+        "attention_vec" => 3,
         // For few rows and for many.
         "rope_store" => 2,
         // The sizes of tiles.
         "linear_tile" => 4,
+        // 16, 32 or 64 tokens.
+        "linear_few" => 3,
         _ => 1,
     }
 }
@@ -117,7 +120,7 @@ fn kernels_are_made_for_models_and_not_for_steps() {
                 tuning: Tuning::default(),
             };
             let mut options = BTreeSet::new();
-            for path in [Path::Vector, Path::Tile] {
+            for path in [Path::Vector, Path::Tile, Path::Few] {
                 let (mut all, mut of_a_step) = (Kernels::new(), BTreeMap::new());
                 for shape in shapes(path) {
                     let mut step = Kernels::new();
@@ -141,7 +144,10 @@ fn kernels_are_made_for_models_and_not_for_steps() {
                         "{name}, {cores} cores: {n} of {kernel} instead of {one}"
                     );
                 }
-                options.extend(all.into_values().flatten().map(|kernel| (kernel.name, kernel.options)));
+                // Apple's devices do not take the path of few rows.
+                if path != Path::Few {
+                    options.extend(all.into_values().flatten().map(|kernel| (kernel.name, kernel.options)));
+                }
             }
             println!("    {} sets of options", options.len());
             assert!(options.len() <= OPTION_SETS, "{name}, {cores} cores: {options:#?}");

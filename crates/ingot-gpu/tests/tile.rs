@@ -8,8 +8,9 @@ use ingot_format::{Bytes, DType, Tensor};
 use ingot_gpu::launch::What;
 use ingot_gpu::launches::attention_tile::attention_tile;
 use ingot_gpu::launches::cache::page_bytes;
+use ingot_gpu::launches::linear_few::linear_few;
 use ingot_gpu::launches::linear_tile::{Part, gated_tile, gates, linear_tile};
-use ingot_gpu::launches::pack::{Input, pack, packed_bytes};
+use ingot_gpu::launches::pack::{Input, Layout, pack_as};
 use ingot_gpu::launches::{Norm, Shape, Target};
 use ingot_gpu::sim::{Options, SimDevice};
 use ingot_gpu::{Tuning, eights};
@@ -52,6 +53,8 @@ struct Case {
     wide: bool,
     /// The two parts are a gate and what it gates.
     gated: bool,
+    /// By the kernel for few rows.
+    few: bool,
 }
 
 fn case(parts: &[P], tokens: usize) -> Case {
@@ -68,6 +71,7 @@ fn case(parts: &[P], tokens: usize) -> Case {
         eights: false,
         wide: false,
         gated: false,
+        few: false,
     }
 }
 
@@ -165,19 +169,23 @@ impl Case {
             Some(Norm::Layer { weight: norm_weights[0].0, bias: norm_weights[1].0, eps: EPS }),
         ][self.norm];
         let mut launches = Vec::new();
+        let layout = match self.few {
+            true => Layout::Few,
+            false => Layout::of_tiles(&target, self.tokens),
+        };
         for n in 0..count {
-            let bytes = packed_bytes(&target, self.tokens, width(n));
+            let bytes = layout.bytes(self.tokens, width(n));
             bench.room(What::Scratch(n), bytes / 4);
         }
         if self.glu {
             let input = Input::Glu { gate: sources(0), up: sources(1), f: Gate::Silu };
-            launches.push(pack(&shape, &target, width(0), &input, None, &[0]));
+            launches.push(pack_as(&shape, layout, width(0), &input, None, &[0]));
         } else {
             let equal = (0..count).take_while(|&n| width(n) == width(0)).count() as u32;
             let input = Input::Rows((0..equal).map(sources).collect());
-            launches.push(pack(&shape, &target, width(0), &input, norm, &(0..equal).collect::<Vec<_>>()));
+            launches.push(pack_as(&shape, layout, width(0), &input, norm, &(0..equal).collect::<Vec<_>>()));
             for n in equal..count {
-                launches.push(pack(&shape, &target, width(n), &Input::Rows(vec![sources(n)]), None, &[n]));
+                launches.push(pack_as(&shape, layout, width(n), &Input::Rows(vec![sources(n)]), None, &[n]));
             }
         }
         for part in &parts {
@@ -186,16 +194,18 @@ impl Case {
         let residual = random.values(self.tokens * self.parts[0].1, 0.0, 1.0);
         bench.put(RESIDUAL, &residual);
         bench.step(&Step { tokens: vec![0; self.tokens], outputs: vec![0], ..Step::default() });
-        let products = match self.gated {
-            true => {
-                let (gate, up) = (&parts[0], parts[1].weight);
-                assert!(gates(&plan, &target, [gate.weight, up], self.tokens));
-                gated_tile(&plan, &target, gate, up, Gate::Silu, self.tokens).unwrap()
-            }
-            false => {
-                linear_tile(&plan, &target, &parts, self.residual.then_some(RESIDUAL), self.tokens).unwrap()
+        let residual_at = self.residual.then_some(RESIDUAL);
+        let (gate, rows) = (&parts[0], self.tokens);
+        let products = match (self.few, self.gated) {
+            (true, _) => linear_few(&plan, &target, &parts, residual_at, false, rows),
+            (false, false) => linear_tile(&plan, &target, &parts, residual_at, rows),
+            (false, true) => {
+                let up = parts[1].weight;
+                assert!(gates(&plan, &target, [gate.weight, up], rows));
+                gated_tile(&plan, &target, gate, up, Gate::Silu, rows)
             }
         };
+        let products = products.unwrap();
         assert!(products.len() == self.launches || self.wide && !self.gated);
         launches.extend(products);
         bench.run(&launches);
@@ -313,6 +323,7 @@ fn every_type() {
     for dtype in DType::ALL {
         let cols = if dtype.block_len() == 256 { 512 } else { 96 };
         case(&[plain(dtype, 70, cols)], 9).check();
+        Case { few: true, ..case(&[plain(dtype, 70, cols)], 9) }.check();
     }
 }
 
@@ -323,6 +334,8 @@ fn odd_sizes() {
     {
         case(&[plain(DType::F16, rows, cols)], tokens).check();
         case(&[plain(DType::BF16, rows, cols)], tokens).check();
+        Case { few: true, ..case(&[plain(DType::F16, rows, cols)], tokens) }.check();
+        Case { few: true, ..case(&[plain(DType::BF16, rows, cols)], tokens) }.check();
         let exact = Case { exact: true, ..case(&[plain(DType::F32, rows, cols)], tokens) };
         exact.check();
     }
@@ -350,6 +363,7 @@ fn several_parts() {
         Case { norm, ..case(&parts[..2], 20) }.check();
     }
     case(&parts, 20).check();
+    Case { few: true, ..case(&parts, 20) }.check();
 }
 
 #[test]
@@ -369,6 +383,7 @@ fn gates_and_residuals() {
     for exact in [false, true] {
         Case { glu: true, residual: true, exact, ..case(&[part], 14) }.check();
     }
+    Case { glu: true, residual: true, few: true, ..case(&[part], 14) }.check();
 }
 
 #[test]
@@ -444,6 +459,17 @@ fn rows_do_not_depend_on_each_other() {
     // Other rows, and tiles of other sizes.
     for (tokens, cores) in [(40, 100), (60, 1), (100, 1), (129, 1)] {
         let many = Case { cores, ..case(&parts, tokens) }.check();
+        assert_eq!(many[..few.len()], few, "{tokens} tokens");
+    }
+}
+
+/// The same of few rows, for all numbers of tokens that a threadgroup may have.
+#[test]
+fn few_rows_do_not_depend_on_each_other() {
+    let parts = [plain(DType::Q8_0, 100, 1184)];
+    let few = Case { few: true, ..case(&parts, 3) }.check();
+    for tokens in [17, 64, 130] {
+        let many = Case { few: true, ..case(&parts, tokens) }.check();
         assert_eq!(many[..few.len()], few, "{tokens} tokens");
     }
 }

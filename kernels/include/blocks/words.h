@@ -6,6 +6,11 @@
 #pragma once
 #include "ingot.h"
 
+// How 16 aligned bytes are loaded; a kernel may say something else.
+#ifndef LOAD_16_IF
+#define LOAD_16_IF load_stream_if
+#endif
+
 /// The word that begins `bytes` after the first of two.
 inline uint word_between(uint first, uint second, uint bytes) {
     return uint(((ulong(second) << 32) | ulong(first)) >> (8 * bytes));
@@ -66,7 +71,7 @@ template <> struct Even16<16> {
     uint4 w;
 
     static inline void load(bool ok, device const uchar* row, uint at, thread Even16& c) {
-        c.w = load_stream_if(ok, (device const uint4*)(row + at));
+        c.w = LOAD_16_IF(ok, (device const uint4*)(row + at));
     }
     static inline void get(thread const Even16& c, uint at, thread uint* q) {
         q[0] = c.w.x;
@@ -86,7 +91,7 @@ inline uint load_uint(bool ok, device const uchar* row, uint at) {
 }
 /// 16 bytes at a multiple of 16.
 inline uint4 load_uint4(bool ok, device const uchar* row, uint at) {
-    return load_stream_if(ok, (device const uint4*)(row + at));
+    return LOAD_16_IF(ok, (device const uint4*)(row + at));
 }
 
 inline void words_of(uint4 v, thread uint* q) {

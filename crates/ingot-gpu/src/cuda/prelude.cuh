@@ -293,6 +293,14 @@ template <class T> inline T load_stream_if(bool ok, const T* p) {
         return as_type<T>(uchar(v));
     }
 }
+// The same of 16 bytes whose neighbours other simdgroups are about to load: these come to the L2 cache too.
+template <class T> inline T load_lines_if(bool ok, const T* p) {
+    static_assert(sizeof(T) == 16, "load_lines of such a type");
+    uint4 v(0);
+    asm volatile(LOAD("5", ".L2::256B.v4.u32", "{%0,%1,%2,%3}", "4")
+        : "+r"(v.x), "+r"(v.y), "+r"(v.z), "+r"(v.w) : "l"(p), "r"(uint(ok)));
+    return as_type<T>(v);
+}
 #undef LOAD
 template <class T> inline T load_stream(const T* p) { return load_stream_if(true, p); }
 

@@ -46,6 +46,8 @@ pub struct GpuExecutor<D: Device> {
     memory: Memory<D>,
     recorder: Recorder<D>,
     submission: Submission,
+    /// From how many sequences of one row on their products share weights.
+    few_from: Option<usize>,
     counts: Counts,
     /// Logits on their way to the host.
     bytes: Vec<u8>,
@@ -122,8 +124,11 @@ impl<D: Device> GpuExecutor<D> {
             tables: Vec::new(),
             sampling: None,
         };
+        // Lists are for one sequence, and `exact` is exact.
+        let few_from = device.info().few_from.filter(|_| lists.is_none() && !target.exact);
         let (recorder, submission, counts) = Default::default();
-        Ok(Self { device, plan, target, lists, memory, recorder, submission, counts, bytes: Vec::new() })
+        let bytes = Vec::new();
+        Ok(Self { device, plan, target, lists, memory, recorder, submission, few_from, counts, bytes })
     }
 
     /// Runs one piece; logits of its outputs: `[O, vocab]`.
@@ -213,7 +218,7 @@ impl<D: Device> Executor for GpuExecutor<D> {
         let vocab = self.plan.vocab();
         logits.clear();
         logits.resize(step.outputs.len() * vocab, 0.0);
-        let pieces = pieces(step);
+        let pieces = pieces(step, self.few_from);
         if let [all] = &pieces[..] {
             return self.piece(all, logits);
         }
@@ -376,7 +381,7 @@ impl<D: Device> GpuExecutor<D> {
     /// Shape and path of a step that is run as it is.
     fn one_piece(&self, step: &Step) -> Result<(Shape, Path), ExecError> {
         step.check(&self.plan, self.memory.states.pages(), self.memory.states.slots())?;
-        match &pieces(step)[..] {
+        match &pieces(step, self.few_from)[..] {
             [piece] => Ok((self.shape(&piece.step), piece.path)),
             _ => Err(ExecError::Request("a step of one kind of rows is needed, and not too many".into())),
         }

@@ -22,14 +22,14 @@ pub(super) struct Piece {
 
 /// The pieces of a step, in the order they have to be run.
 ///
-/// Sequences of one row go together; longer ones are packed into pieces of at most
+/// Sequences of one row go together, and share weights if there are at least `few_from`; longer ones are packed into pieces of at most
 /// [`MOST_ROWS`] rows, cut where they do not fit.
-pub(super) fn pieces(step: &Step) -> Vec<Piece> {
+pub(super) fn pieces(step: &Step, few_from: Option<usize>) -> Vec<Piece> {
     let mut all = Vec::new();
     let one = |s: &&Sequence| s.rows.len() == 1;
     let singles: Vec<_> = step.sequences.iter().filter(one).map(|s| (s, s.rows.clone())).collect();
     if !singles.is_empty() {
-        all.push(piece(step, Path::Vector, &singles));
+        all.push(piece(step, of_singles(singles.len(), few_from), &singles));
     }
     let mut pending: Vec<(&Sequence, Range<usize>)> = Vec::new();
     let mut rows = 0;
@@ -56,6 +56,11 @@ pub(super) fn pieces(step: &Step) -> Vec<Piece> {
         all.push(piece(step, Path::Tile, &pending));
     }
     all
+}
+
+/// The path of so many sequences of one row.
+pub(super) fn of_singles(sequences: usize, few_from: Option<usize>) -> Path {
+    if few_from.is_some_and(|least| sequences >= least) { Path::Few } else { Path::Vector }
 }
 
 /// The given rows of some sequences as a step of its own.
@@ -103,7 +108,7 @@ mod tests {
     #[test]
     fn rows_are_sorted_by_path() {
         let whole = step(&[1, 3, 1]);
-        let [vector, tile] = &pieces(&whole)[..] else { panic!("two pieces") };
+        let [vector, tile] = &pieces(&whole, Some(3))[..] else { panic!("two pieces") };
         assert_eq!(
             (vector.path, &vector.step.tokens[..], &vector.outputs[..]),
             (Path::Vector, &[0, 4][..], &[0, 2][..])
@@ -113,9 +118,19 @@ mod tests {
     }
 
     #[test]
+    fn several_rows_share_weights() {
+        let paths = |lengths: &[usize], few_from| {
+            pieces(&step(lengths), few_from).iter().map(|p| p.path).collect::<Vec<_>>()
+        };
+        assert_eq!(paths(&[1, 1, 3, 1], Some(3)), [Path::Few, Path::Tile]);
+        assert_eq!(paths(&[1, 1, 3], Some(3)), [Path::Vector, Path::Tile]);
+        assert_eq!(paths(&[1; 9], None), [Path::Vector]);
+    }
+
+    #[test]
     fn long_sequences_are_cut() {
         let whole = step(&[2 * MOST_ROWS + 1, 5]);
-        let all = pieces(&whole);
+        let all = pieces(&whole, None);
         assert_eq!(all.iter().map(|p| p.step.rows()).collect::<Vec<_>>(), [MOST_ROWS, MOST_ROWS, 6]);
         assert!(all.iter().all(|p| p.path == Path::Tile), "the last row alone stays on its path");
         assert_eq!(all[2].step.sequences[0].past, 2 * MOST_ROWS);

@@ -43,10 +43,10 @@ impl<'a> Source<'a> {
     fn launches(self, plan: &Plan, key: &Key) -> Result<Lowered, LowerError> {
         match (self, key.window) {
             (Self::Lowered(target), 0) => lower::lower(plan, target, &key.shape, key.path, false),
-            (Self::Lowered(target), steps) => lower::lower_window(plan, target, &key.shape, steps),
+            (Self::Lowered(target), steps) => lower::lower_window(plan, target, &key.shape, key.path, steps),
             (Self::Listed(lists), 0) => lists.lowered(&key.shape, key.path),
             (Self::Listed(lists), steps) => {
-                Ok(lists.lowered(&key.shape, Path::Vector)?.into_window(plan, &key.shape, steps))
+                Ok(lists.lowered(&key.shape, key.path)?.into_window(plan, &key.shape, steps))
             }
         }
     }

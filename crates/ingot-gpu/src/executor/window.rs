@@ -1,9 +1,9 @@
 //! Several decode steps in one submission, with tokens drawn on the device.
 
+use super::pieces::of_singles;
 use super::{GpuExecutor, Key, Source};
 use crate::device::{Device, DeviceError};
 use crate::launches::sample::{AFTER_END, SAMPLE_WORDS, SampleParams, Sampling};
-use crate::lower::Path;
 use ingot_plan::{ExecError, Window};
 use std::time::{Duration, Instant};
 
@@ -108,7 +108,8 @@ impl<D: Device> GpuExecutor<D> {
         self.prepare_sampling(window)?;
         self.write_step(window.first)?;
         let source = Source::of(&self.target, self.lists);
-        let key = Key { shape, path: Path::Vector, submission: self.submission, window: window.steps };
+        let path = of_singles(window.draws.len(), self.few_from);
+        let key = Key { shape, path, submission: self.submission, window: window.steps };
         let ready = self.recorder.get(&self.device, &self.plan, source, &mut self.memory, key)?;
         let ring = &self.memory.sampling.as_ref().expect("just prepared").ring;
         let mut watch = Watch { sequences: window.draws.len(), steps: window.steps, next: 0 };

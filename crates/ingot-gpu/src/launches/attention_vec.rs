@@ -56,12 +56,17 @@ pub fn attention_vec(
     assert!(new.is_none() || turns(plan, op), "attention: {} heads of {n} turned", op.heads);
     let together = together(plan, op);
     let (out, rows) = (What::from(op.out), shape.rows as u32);
+    let grid = [(op.kv_heads * group.div_ceil(together)) as u32, chunks as u32, rows];
+    // Of many threadgroups rather more at a time than each with more on its way.
+    let many = chunks > 1 && grid.iter().map(|&n| n as usize).product::<usize>() > 4 * target.cores;
+    let resident = if many { 4 } else { 2 };
     // A window beyond all positions is none.
     let window = op.window.filter(|&w| u32::try_from(w).is_ok()).unwrap_or(0);
     let kernel = Kernel::new("attention_vec")
         .option("CACHE", cache::option(target.cache))
         .option("HEADS", together as i64)
         .option("TURN", new.is_some())
+        .option("RESIDENT", resident as i64)
         .uint("N", n)
         .uint("KV_HEADS", op.kv_heads)
         .uint("GROUP", group)
@@ -84,12 +89,7 @@ pub fn attention_vec(
         if chunks == 1 { Operand::write(out) } else { Operand::update(What::Scratch(partials)) },
     ];
     operands.extend(turned.inputs());
-    let vec = Launch {
-        kernel: turned.turning(kernel),
-        operands,
-        grid: [(op.kv_heads * group.div_ceil(together)) as u32, chunks as u32, rows],
-        threads: 256,
-    };
+    let vec = Launch { kernel: turned.turning(kernel), operands, grid, threads: 256 };
     if chunks == 1 {
         return vec![vec];
     }

@@ -3,7 +3,7 @@
 use super::Target;
 use super::block_types::{UnsupportedType, stored};
 use super::linear_vec::glu_option;
-use super::pack::{packed_bytes, wide_tile};
+use super::pack::{Layout, wide_tile};
 use crate::launch::{Kernel, Launch, Operand, What};
 use ingot_format::DType;
 use ingot_plan::ops::{Activation, Gate};
@@ -50,20 +50,28 @@ pub fn linear_tile(
         parts.len() == 1 || !parts.is_empty() && residual.is_none(),
         "linear_tile: {parts:?}, {residual:?}"
     );
-    let residual = residual.map_or(Extra::None, Extra::Residual);
-    let mut launches = Vec::new();
-    let mut batch = Batch::default();
+    let extra = residual.map_or(Extra::None, Extra::Residual);
+    let batches = batches(plan, target, parts)?;
+    Ok(batches.iter().flat_map(|batch| batch.launches(plan, target, extra, rows)).collect())
+}
+
+/// Parts as they fit into launches, in their order.
+pub(super) fn batches<'a>(
+    plan: &Plan,
+    target: &Target,
+    parts: &'a [Part],
+) -> Result<Vec<Batch<'a>>, UnsupportedType> {
+    let mut batches = vec![Batch::default()];
     for part in parts {
         let weight = plan.weight(part.weight);
         let kind = stored(weight.dtype, weight.shape[1], target.eights)?;
-        if !batch.take(part, kind) {
-            launches.extend(batch.launches(plan, target, residual, rows));
-            batch = Batch::default();
+        if !batches.last_mut().expect("one at least").take(part, kind) {
+            let mut batch = Batch::default();
             batch.take(part, kind);
+            batches.push(batch);
         }
     }
-    launches.extend(batch.launches(plan, target, residual, rows));
-    Ok(launches)
+    Ok(batches)
 }
 
 /// Whether [`gated_tile`] is there for two matrices `[R, C]` and so many rows.
@@ -90,7 +98,7 @@ pub fn gated_tile(
 
 /// What else a launch of one part does.
 #[derive(Clone, Copy)]
-enum Extra {
+pub(super) enum Extra {
     None,
     /// `[T, R]`, added.
     Residual(What),
@@ -100,7 +108,7 @@ enum Extra {
 
 /// The parts of one launch, with their inputs and types of blocks.
 #[derive(Default)]
-struct Batch<'a> {
+pub(super) struct Batch<'a> {
     parts: Vec<(&'a Part, usize, usize)>,
     inputs: Vec<What>,
     kinds: Vec<(i64, i64)>,
@@ -126,12 +134,13 @@ impl<'a> Batch<'a> {
     }
 
     fn launches(&self, plan: &Plan, target: &Target, extra: Extra, rows: usize) -> Vec<Launch> {
-        let part_rows = std::array::from_fn(|i| self.parts.get(i).map_or(0, |(p, ..)| shape(plan, p).0));
-        let kernel = self.kernel(plan, extra).option("TILE_F32", target.exact);
+        let part_rows = self.shapes(plan).map(|(rows, _)| rows);
+        let kernel = self.kernel(plan, "linear_tile", extra).option("TILE_F32", target.exact);
+        let layout = Layout::of_tiles(target, rows);
         if !target.is_wide(rows) {
             let tiles = Tiles::choose(target, &part_rows, rows);
             let kernel = tiles.kernel(kernel).uint("FIRST", 0);
-            let operands = self.operands(plan, target, extra, rows, Operand::write);
+            let operands = self.operands(plan, extra, layout, rows, Operand::write);
             let grid = tiles.grid(&part_rows, rows);
             return vec![Launch { kernel, operands, grid, threads: tiles.threads() as u32 }];
         }
@@ -141,40 +150,50 @@ impl<'a> Batch<'a> {
         let access = if runs.len() == 1 { Operand::write } else { Operand::update };
         let launch = |run: &Run| Launch {
             kernel: tiles.kernel(kernel.clone(), target, run),
-            operands: self.operands(plan, target, extra, rows, access),
+            operands: self.operands(plan, extra, layout, rows, access),
             grid: [rows.div_ceil(tiles.tokens) as u32, run.tiles.len() as u32, run.split as u32],
             threads: Wide::THREADS as u32,
         };
         runs.iter().map(launch).collect()
     }
 
-    fn kernel(&self, plan: &Plan, extra: Extra) -> Kernel {
-        let mut kernel = Kernel::new("linear_tile").uint("PARTS", self.parts.len());
+    /// Rows and columns of the parts' matrices; (0, 0) where there is none.
+    pub(super) fn shapes(&self, plan: &Plan) -> [(usize, usize); MOST_PARTS] {
+        std::array::from_fn(|i| self.parts.get(i).map_or((0, 0), |(p, ..)| shape(plan, p)))
+    }
+
+    /// The type of blocks of the first part.
+    pub(super) fn first_block(&self) -> i64 {
+        self.kinds[0].0
+    }
+
+    /// A kernel for these parts.
+    pub(super) fn kernel(&self, plan: &Plan, name: &'static str, extra: Extra) -> Kernel {
+        let mut kernel = Kernel::new(name).uint("PARTS", self.parts.len());
         for (n, (block, align)) in self.kinds.iter().enumerate() {
             kernel = kernel.option(format!("BLOCK{n}"), *block).option(format!("ALIGN{n}"), *align);
         }
         let adds = matches!(extra, Extra::Residual(_));
-        for i in 0..MOST_PARTS {
-            let part = self.parts.get(i);
-            let (rows, cols) = part.map_or((0, 0), |(p, ..)| shape(plan, p));
-            let how = part.map_or(0, |(p, input, kind)| how(p, *input, *kind, adds));
+        for (i, (rows, cols)) in self.shapes(plan).into_iter().enumerate() {
+            let how = self.parts.get(i).map_or(0, |(p, input, kind)| how(p, *input, *kind, adds));
             kernel = kernel.uint(ROWS[i], rows).uint(COLS[i], cols).uint(HOW[i], how);
         }
         kernel
     }
 
-    fn operands(
+    /// What the kernel reads, `rows` packed like that, and writes.
+    pub(super) fn operands(
         &self,
         plan: &Plan,
-        target: &Target,
         extra: Extra,
+        layout: Layout,
         rows: usize,
         out: fn(What) -> Operand,
     ) -> Vec<Operand> {
         let mut operands = vec![Operand::absent(); MOST_INPUTS + 3 * MOST_PARTS];
         let (inputs, of_parts) = operands.split_at_mut(MOST_INPUTS);
         for (part, input, _) in &self.parts {
-            let bytes = packed_bytes(target, rows, shape(plan, part).1);
+            let bytes = layout.bytes(rows, shape(plan, part).1);
             inputs[*input] = Operand { range: Some(0..bytes), ..Operand::read(part.x) };
         }
         for (i, (part, ..)) in self.parts.iter().enumerate() {
@@ -297,10 +316,10 @@ impl Wide {
         gated: bool,
         tokens: usize,
     ) -> (Self, Vec<Run>) {
-        let size = Self { tokens: wide_tile(target, tokens), rows: if gated { 64 } else { 128 } };
+        let size = Self { tokens: wide_tile(target.exact, tokens), rows: if gated { 64 } else { 128 } };
         let count: usize = part_rows.iter().map(|rows| rows.div_ceil(size.rows)).sum();
         let (cores, of_tokens) =
-            (target.cores.max(1), Self::USUAL_TOKENS / wide_tile(target, Self::USUAL_TOKENS));
+            (target.cores.max(1), Self::USUAL_TOKENS / wide_tile(target.exact, Self::USUAL_TOKENS));
         let rest = count * of_tokens % cores;
         let halved = if 2 * rest <= cores { rest.div_ceil(of_tokens) } else { 0 };
         // Launches of several parts are for all of them.

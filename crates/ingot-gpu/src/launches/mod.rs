@@ -10,6 +10,7 @@ pub mod cache;
 pub mod elementwise;
 pub mod embed;
 pub mod experts;
+pub mod linear_few;
 pub mod linear_tile;
 pub mod linear_vec;
 pub mod norm;

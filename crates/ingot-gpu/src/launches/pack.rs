@@ -3,7 +3,7 @@
 
 use super::linear_vec::glu_option;
 use super::{Norm, Shape, Target};
-use crate::launch::{Kernel, Launch, Operand, What};
+use crate::launch::{Access, Kernel, Launch, Operand, What};
 use ingot_plan::ops::Gate;
 
 /// Most inputs of one launch.
@@ -15,6 +15,9 @@ const STEP: usize = 32;
 const WIDE_STEP: usize = 64;
 /// Bytes before a row's values.
 const HEADER: usize = 32;
+/// The same of groups of rows; the twin is `kernels/include/packed_few.h`.
+const FEW_ROWS: usize = 16;
+const FEW_STEP: usize = 128;
 /// Threads of a threadgroup, which packs a row: enough for eight times four values each.
 const THREADS: usize = 256;
 const MOST_THREADS: usize = 1024;
@@ -36,28 +39,90 @@ pub enum Input {
     },
 }
 
-/// Bytes of packed rows.
-pub fn packed_bytes(target: &Target, rows: usize, width: usize) -> usize {
-    let value = if target.exact { 4 } else { 2 };
-    if target.is_wide(rows) {
-        let padded = rows.next_multiple_of(wide_tile(target, rows));
-        return padded * (4 + value * width.next_multiple_of(WIDE_STEP));
+/// How rows are packed, by who reads them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Layout {
+    /// For `linear_tile`: row after row, as halves.
+    Half,
+    /// The same as floats.
+    Float,
+    /// For `linear_tile` with WIDE: columns after columns of whole tiles of rows, as halves.
+    Wide,
+    /// The same with what halves leave.
+    WideExact,
+    /// For `linear_few`: groups of rows, as halves.
+    Few,
+}
+
+impl Layout {
+    /// That of `linear_tile` for so many rows.
+    pub fn of_tiles(target: &Target, rows: usize) -> Self {
+        match (target.is_wide(rows), target.exact) {
+            (true, true) => Self::WideExact,
+            (true, false) => Self::Wide,
+            (false, true) => Self::Float,
+            (false, false) => Self::Half,
+        }
     }
-    rows * (HEADER + value * width.next_multiple_of(STEP))
+
+    /// Bytes of packed rows.
+    pub fn bytes(self, rows: usize, width: usize) -> usize {
+        let padded = self.padded(width);
+        match self {
+            Self::Half => rows * (HEADER + 2 * padded),
+            Self::Float => rows * (HEADER + 4 * padded),
+            Self::Wide => rows.next_multiple_of(wide_tile(false, rows)) * (4 + 2 * padded),
+            Self::WideExact => rows.next_multiple_of(wide_tile(true, rows)) * (4 + 4 * padded),
+            Self::Few => rows.next_multiple_of(FEW_ROWS) * (4 + 2 * padded),
+        }
+    }
+
+    /// Values of a row with the zeros behind them.
+    fn padded(self, width: usize) -> usize {
+        width.next_multiple_of(match self {
+            Self::Half | Self::Float => STEP,
+            Self::Wide | Self::WideExact => WIDE_STEP,
+            Self::Few => FEW_STEP,
+        })
+    }
+
+    /// Of the last tile or group of rows those are written that there are.
+    fn access(self) -> Access {
+        match self {
+            Self::Half | Self::Float => Access::Write,
+            Self::Wide | Self::WideExact | Self::Few => Access::Update,
+        }
+    }
 }
 
-/// Tokens of a tile in the form of `kernels/include/wide.h`; its `wide_tokens` is the twin.
-pub(super) fn wide_tile(target: &Target, rows: usize) -> usize {
-    if rows > 256 && !target.exact { 256 } else { 128 }
+/// Tokens of a tile in the form of `kernels/include/wide.h`; `wide_tokens` of packed.h is the twin.
+pub(super) fn wide_tile(exact: bool, rows: usize) -> usize {
+    if rows > 256 && !exact { 256 } else { 128 }
 }
 
-/// Packs all rows of the step, each input to a scratch of [`packed_bytes`].
+/// Packs all rows of the step, each input to a scratch of [`Layout::bytes`].
 ///
 /// # Panics
 /// If there are not as many places as inputs, none, or more than [`MOST_INPUTS`].
 pub fn pack(
     shape: &Shape,
     target: &Target,
+    width: usize,
+    input: &Input,
+    norm: Option<Norm>,
+    to: &[u32],
+) -> Launch {
+    let layout = Layout::of_tiles(target, shape.rows);
+    pack_as(shape, layout, width, input, norm, to)
+}
+
+/// The same in some layout.
+///
+/// # Panics
+/// As [`pack`].
+pub fn pack_as(
+    shape: &Shape,
+    layout: Layout,
     width: usize,
     input: &Input,
     norm: Option<Norm>,
@@ -78,22 +143,23 @@ pub fn pack(
         Some(Norm::Rms { weight, eps }) => (1, Some(weight), None, eps),
         Some(Norm::Layer { weight, bias, eps }) => (2, Some(weight), Some(bias), eps),
     };
-    let padded = width.next_multiple_of(if target.is_wide(shape.rows) { WIDE_STEP } else { STEP });
-    let most = padded.div_ceil(VALUES).next_multiple_of(32).clamp(THREADS, MOST_THREADS);
+    let padded = layout.padded(width);
+    // Few rows leave cores to spare.
+    let least = if layout == Layout::Few { MOST_THREADS } else { THREADS };
+    let most = padded.div_ceil(VALUES).next_multiple_of(32).clamp(least, MOST_THREADS);
     let threads = padded.div_ceil(4).next_multiple_of(32).min(most);
     let kernel = Kernel::new("pack")
         .option("NORM", kind)
         .option("GLU", glu_option(gate))
-        .option("TILE_F32", target.exact)
-        .option("WIDE", target.is_wide(shape.rows))
+        .option("FEW", layout == Layout::Few)
+        .option("WIDE", matches!(layout, Layout::Wide | Layout::WideExact))
+        .option("TILE_F32", matches!(layout, Layout::Float | Layout::WideExact))
         .option("ITEMS", padded.div_ceil(4 * threads) as i64)
         .uint("WIDTH", width)
         .uint("THREADS", threads)
         .float("EPS", eps);
-    let bytes = packed_bytes(target, shape.rows, width);
-    // Tokens behind the last leave their places as they are.
-    let access = if target.is_wide(shape.rows) { Operand::update } else { Operand::write };
-    let written = |&to: &u32| Operand { range: Some(0..bytes), ..access(What::Scratch(to)) };
+    let (bytes, access) = (layout.bytes(shape.rows, width), layout.access());
+    let written = |&to: &u32| Operand { range: Some(0..bytes), access, ..Operand::read(What::Scratch(to)) };
     let fill =
         |some: Vec<Operand>| some.into_iter().chain(std::iter::repeat(unused.clone())).take(MOST_INPUTS);
     let vector =

@@ -4,23 +4,28 @@ use super::graph::Graph;
 use super::groups::{Fused, Group, Input, LinearGroup, Path, StoreGroup, Turned, groups, layer_norm};
 use super::{LowerError, Lowered, Node};
 use crate::launch::{Launch, Operand, What};
+use crate::launches::pack::Layout;
 use crate::launches::rope_store::{KeysValues, Queries, RopeStore};
 use crate::launches::{self as l, Shape, Target};
 use ingot_format::DType;
 use ingot_plan::ops::{Attention, Part, Rotary};
-use ingot_plan::{Buf, Op, Plan, Rows, StateId};
+use ingot_plan::{Buf, Op, Plan, Precision, Rows, StateId};
 use std::collections::BTreeMap;
 
 /// The launches of all groups, without places.
 pub(super) fn emit(graph: &Graph, target: &Target, shape: &Shape, path: Path) -> Result<Lowered, LowerError> {
     let delicate: Vec<bool> =
         std::iter::zip(graph.before_recurrences(), graph.before_norms()).map(|(a, b)| a || b).collect();
-    let gates = |op: usize, matrices| {
-        let exact = target.exact || delicate[op];
-        path == Path::Vector
-            || l::linear_tile::gates(graph.plan, &Target { exact, ..*target }, matrices, shape.rows)
+    let products = products(graph.plan, target, path, &delicate);
+    let gates = |op: usize, matrices| match products[op] {
+        Path::Vector => true,
+        Path::Few => false,
+        Path::Tile => {
+            let exact = target.exact || delicate[op];
+            l::linear_tile::gates(graph.plan, &Target { exact, ..*target }, matrices, shape.rows)
+        }
     };
-    let groups = groups(graph, path, &gates);
+    let groups = groups(graph, path, &products, &gates);
     let mut emitter = Emitter {
         graph,
         plan: graph.plan,
@@ -28,11 +33,12 @@ pub(super) fn emit(graph: &Graph, target: &Target, shape: &Shape, path: Path) ->
         shape,
         path,
         ready: vec![false; graph.plan.buffers().len()],
-        packed: BTreeMap::new(),
+        packed_inputs: BTreeMap::new(),
         next_rows: None,
         next_at: 0,
         layer: None,
         delicate,
+        products,
         out: Lowered {
             launches: Vec::new(),
             scratch: Vec::new(),
@@ -70,8 +76,8 @@ struct Emitter<'g, 'a> {
     path: Path,
     /// Buffers that a launch before has written.
     ready: Vec<bool>,
-    /// Inputs that are packed already, by buffer and whether in 32 bits.
-    packed: BTreeMap<(Buf, bool), u32>,
+    /// Inputs that are packed already, by buffer and layout.
+    packed_inputs: BTreeMap<(Buf, Layout), u32>,
     /// On the tile path, where the last rows of token shifts wait for the end of the
     /// step, and how much of that is taken.
     next_rows: Option<u32>,
@@ -79,6 +85,8 @@ struct Emitter<'g, 'a> {
     layer: Option<usize>,
     /// Ops whose results are not to be rounded to 16 bits, by index.
     delicate: Vec<bool>,
+    /// How products are computed, by index of the op.
+    products: Vec<Path>,
     out: Lowered,
 }
 
@@ -97,7 +105,8 @@ impl<'a> Emitter<'_, 'a> {
             let fits = parts + more <= l::linear_vec::PARTS && biases + more_biases <= l::linear_vec::BIASES;
             let alike = other.op.inputs == first.op.inputs
                 && other.sparse == first.sparse
-                && (self.path == Path::Vector || self.is_exact(other) == self.is_exact(first));
+                && self.products[other.index] == self.products[first.index]
+                && (self.products[first.index] != Path::Tile || self.is_exact(other) == self.is_exact(first));
             if !done[j] && fits && alike && self.is_plain(other) {
                 (parts, biases) = (parts + more, biases + more_biases);
                 together.push(j);
@@ -135,7 +144,7 @@ impl<'a> Emitter<'_, 'a> {
             }
             Fused::Store(group) => self.store(&ops, group)?,
             Fused::Attention(op) => match self.path {
-                Path::Vector => {
+                Path::Vector | Path::Few => {
                     self.check_head(self.plan.buffer(op.q).width / op.heads)?;
                     self.attention_vec(&ops, op, None);
                 }
@@ -223,12 +232,10 @@ impl<'a> Emitter<'_, 'a> {
 
     fn linears(&mut self, ops: &[usize], groups: &[&LinearGroup<'a>]) -> Result<(), LowerError> {
         let first = groups[0];
-        let rows = self.plan.buffer(first.op.parts[0].out).rows;
-        // A head for few rows: as in decode, and so with the same bits.
-        let vector = self.path == Path::Vector || rows == Rows::Outputs;
-        if !vector {
-            return self.tiles(ops, groups);
+        if self.products[first.index] != Path::Vector {
+            return self.packed(ops, groups);
         }
+        let rows = self.plan.buffer(first.op.parts[0].out).rows;
         let out = |part: &Part| match (first.glu, first.residual) {
             (Some(glu), _) => glu.out,
             (None, Some((_, sum))) => sum,
@@ -260,17 +267,21 @@ impl<'a> Emitter<'_, 'a> {
         Ok(())
     }
 
-    /// Products on tiles: inputs are packed first.
-    fn tiles(&mut self, ops: &[usize], groups: &[&LinearGroup<'a>]) -> Result<(), LowerError> {
-        let target = Target { exact: self.is_exact(groups[0]), ..*self.target };
-        self.pack(ops, groups, &target);
+    /// Products on matrix units: inputs are packed first.
+    fn packed(&mut self, ops: &[usize], groups: &[&LinearGroup<'a>]) -> Result<(), LowerError> {
+        let tile = self.products[groups[0].index] == Path::Tile;
+        let target = Target { exact: tile && self.is_exact(groups[0]), ..*self.target };
+        let kind = self.plan.buffer(groups[0].op.parts[0].out).rows;
+        let shape = Shape { rows: self.rows(kind), ..*self.shape };
+        let layout = if tile { Layout::of_tiles(&target, shape.rows) } else { Layout::Few };
+        self.pack(ops, groups, layout, &shape);
         if let (Some(glu), [gate, up]) = (groups[0].glu, &groups[0].op.parts[..]) {
-            let x = What::Scratch(self.packed[&(groups[0].op.x, target.exact)]);
+            let x = What::Scratch(self.packed_inputs[&(groups[0].op.x, layout)]);
             let out = glu.out.into();
             let gate =
                 l::linear_tile::Part { x, weight: gate.weight, bias: None, activation: gate.activation, out };
             let launches =
-                l::linear_tile::gated_tile(self.plan, &target, &gate, up.weight, glu.f, self.shape.rows)?;
+                l::linear_tile::gated_tile(self.plan, &target, &gate, up.weight, glu.f, shape.rows)?;
             launches.into_iter().for_each(|launch| self.push(ops, launch));
             return Ok(());
         }
@@ -278,7 +289,7 @@ impl<'a> Emitter<'_, 'a> {
             .iter()
             .flat_map(|g| g.op.parts.iter().map(move |part| (g, part)))
             .map(|(g, part)| l::linear_tile::Part {
-                x: What::Scratch(self.packed[&(g.op.x, target.exact)]),
+                x: What::Scratch(self.packed_inputs[&(g.op.x, layout)]),
                 weight: part.weight,
                 bias: part.bias,
                 activation: part.activation,
@@ -286,22 +297,27 @@ impl<'a> Emitter<'_, 'a> {
             })
             .collect();
         let residual = groups[0].residual.map(|(other, _)| other.into());
-        let launches = l::linear_tile::linear_tile(self.plan, &target, &parts, residual, self.shape.rows)?;
+        let launches = if tile {
+            l::linear_tile::linear_tile(self.plan, &target, &parts, residual, shape.rows)?
+        } else {
+            let outputs = kind == Rows::Outputs;
+            l::linear_few::linear_few(self.plan, &target, &parts, residual, outputs, shape.rows)?
+        };
         launches.into_iter().for_each(|launch| self.push(ops, launch));
         Ok(())
     }
 
     /// Packs the inputs that are not packed yet, those of one width in one launch.
-    fn pack(&mut self, ops: &[usize], groups: &[&LinearGroup<'a>], target: &Target) {
+    fn pack(&mut self, ops: &[usize], groups: &[&LinearGroup<'a>], layout: Layout, shape: &Shape) {
         let mut by_width: BTreeMap<usize, Vec<Buf>> = BTreeMap::new();
         for g in groups {
             let x = g.op.x;
-            if self.packed.contains_key(&(x, target.exact)) {
+            if self.packed_inputs.contains_key(&(x, layout)) {
                 continue;
             }
             let width = self.plan.buffer(x).width;
-            let scratch = self.scratch(l::pack::packed_bytes(target, self.shape.rows, width));
-            self.packed.insert((x, target.exact), scratch);
+            let scratch = self.scratch(layout.bytes(shape.rows, width));
+            self.packed_inputs.insert((x, layout), scratch);
             let input = match g.input {
                 Input { glu: Some(glu), .. } => {
                     l::pack::Input::Glu { gate: glu.gate.into(), up: glu.up.into(), f: glu.f }
@@ -312,14 +328,14 @@ impl<'a> Emitter<'_, 'a> {
                     continue;
                 }
             };
-            let launch = l::pack::pack(self.shape, target, width, &input, g.input.norm, &[scratch]);
+            let launch = l::pack::pack_as(shape, layout, width, &input, g.input.norm, &[scratch]);
             self.push(ops, launch);
         }
         for (width, inputs) in by_width {
             for some in inputs.chunks(l::pack::MOST_INPUTS) {
-                let to: Vec<u32> = some.iter().map(|&x| self.packed[&(x, target.exact)]).collect();
+                let to: Vec<u32> = some.iter().map(|&x| self.packed_inputs[&(x, layout)]).collect();
                 let input = l::pack::Input::Rows(some.iter().map(|&x| x.into()).collect());
-                let launch = l::pack::pack(self.shape, target, width, &input, None, &to);
+                let launch = l::pack::pack_as(shape, layout, width, &input, None, &to);
                 self.push(ops, launch);
             }
         }
@@ -453,6 +469,24 @@ impl<'a> Emitter<'_, 'a> {
         self.push(ops, launch);
         Ok(())
     }
+}
+
+/// How each product is computed in a step of this kind, by index of the op.
+fn products(plan: &Plan, target: &Target, path: Path, delicate: &[bool]) -> Vec<Path> {
+    let of = |(i, op): (usize, &Op)| {
+        let Op::Linear(op) = op else { return path };
+        let dtype = |part: &Part| plan.weight(part.weight).dtype;
+        // What vectors would read as 8 bits loses nothing by 16.
+        let packed = || op.inputs == Precision::Q8 && op.parts.iter().all(|p| dtype(p).block_len() > 1);
+        let exact = || op.parts.iter().any(|p| dtype(p) == DType::F32) || delicate[i] && !packed();
+        match path {
+            Path::Few if target.exact || exact() => Path::Vector,
+            // A head for few rows: as in decode, and so with the same bits.
+            Path::Tile if plan.buffer(op.parts[0].out).rows == Rows::Outputs => Path::Vector,
+            path => path,
+        }
+    };
+    plan.ops().iter().enumerate().map(of).collect()
 }
 
 fn biases(g: &LinearGroup) -> usize {

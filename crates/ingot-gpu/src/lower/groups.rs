@@ -17,6 +17,8 @@ use ingot_plan::{Buf, Op, WeightId};
 pub enum Path {
     /// Every sequence has one row: matrix-vector kernels.
     Vector,
+    /// The same for several sequences, whose products share weights.
+    Few,
     /// Prompt chunks: matrix kernels on tiles.
     Tile,
 }
@@ -120,15 +122,19 @@ impl Turned<'_> {
     }
 }
 
-/// All groups in the order of their launches. `gates` says whether a launch of the path can gate
+/// All groups in the order of their launches.
+///
+/// `products` says for each op, if it is a product, how it is computed; `gates` whether a launch can gate
 /// the product with one matrix by that with another, for the linear op of an index.
 pub(super) fn groups<'a>(
     graph: &Graph<'a>,
     path: Path,
+    products: &[Path],
     gates: &dyn Fn(usize, [WeightId; 2]) -> bool,
 ) -> Vec<Group<'a>> {
     let ops = graph.plan.ops();
-    let mut finder = Finder { graph, path, gates, taken: vec![false; ops.len()], groups: Vec::new() };
+    let taken = vec![false; ops.len()];
+    let mut finder = Finder { graph, path, products, gates, taken, groups: Vec::new() };
     // Chains first: what they take is no longer free for the ops that come alone.
     for (i, op) in ops.iter().enumerate() {
         match op {
@@ -156,6 +162,7 @@ struct Finder<'g, 'a> {
     graph: &'g Graph<'a>,
     path: Path,
     gates: &'g dyn Fn(usize, [WeightId; 2]) -> bool,
+    products: &'g [Path],
     taken: Vec<bool>,
     groups: Vec<Group<'a>>,
 }
@@ -187,12 +194,13 @@ impl<'a> Finder<'_, 'a> {
             ops.push(n);
             (reader, input.x, input.norm) = (n, x, Some(norm));
         }
+        let path = self.products[i];
         match self.before(input.x, reader) {
-            Some((s, Op::Select(select))) => {
+            Some((s, Op::Select(select))) if path == Path::Vector => {
                 ops.push(s);
                 (input.x, input.select) = (select.x, true);
             }
-            Some((g, Op::Glu(glu))) if self.path == Path::Tile && input.norm.is_none() => {
+            Some((g, Op::Glu(glu))) if path != Path::Vector && input.norm.is_none() => {
                 ops.push(g);
                 input.glu = Some(glu);
             }
@@ -255,7 +263,7 @@ impl<'a> Finder<'_, 'a> {
                 group.q = q;
             }
             let alike = group.q.is_some() || group.k.is_none();
-            if self.path == Path::Vector && alike && attention_vec::turns(self.graph.plan, attention) {
+            if self.path != Path::Tile && alike && attention_vec::turns(self.graph.plan, attention) {
                 ops.push(a);
                 group.attends = true;
             }

@@ -91,10 +91,11 @@ pub fn lower_window(
     plan: &Plan,
     target: &Target,
     shape: &Shape,
+    path: Path,
     steps: usize,
 ) -> Result<Lowered, LowerError> {
     let graph = graph::Graph::new(plan);
-    let mut lowered = emit::emit(&graph, target, shape, Path::Vector)?;
+    let mut lowered = emit::emit(&graph, target, shape, path)?;
     lowered.sample(plan, shape, steps);
     lowered.place(plan, shape, false);
     Ok(lowered.repeated(steps))

@@ -163,6 +163,7 @@ fn info(device: &ProtocolObject<dyn MTLDevice>) -> Info {
         shares_memory: device.hasUnifiedMemory(),
         int8_dot: false,
         wide: false,
+        few_from: None,
     }
 }
 

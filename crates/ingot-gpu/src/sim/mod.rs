@@ -49,11 +49,13 @@ pub struct Options {
     pub shares_memory: bool,
     /// See [`Info::wide`].
     pub wide: bool,
+    /// See [`Info::few_from`].
+    pub few_from: Option<usize>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { seed: 1, int8_dot: true, shares_memory: true, wide: false }
+        Self { seed: 1, int8_dot: true, shares_memory: true, wide: false, few_from: None }
     }
 }
 
@@ -106,6 +108,7 @@ impl SimDevice {
             shares_memory: options.shares_memory,
             int8_dot: options.int8_dot,
             wide: options.wide,
+            few_from: options.few_from,
         };
         let id = DEVICES.fetch_add(1, Ordering::Relaxed);
         Ok(Self { info, options, id, region: RefCell::new(Region::take()?) })
