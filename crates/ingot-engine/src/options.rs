@@ -35,10 +35,11 @@ impl ExecutorKind {
     /// Rows of one step while a prompt is read. Long prompts are read in pieces, so
     /// that scratch memory stays small, progress can be shown and ctrl-C is heard;
     /// with fewer rows the weights would be unpacked for too few products, and a
-    /// GPU has more to fill.
+    /// GPU has more to fill, a large one much more.
     pub fn chunk(self) -> usize {
         match self {
             Self::Cpu | Self::Reference => 256,
+            Self::Gpu(DeviceKind::Cuda(_)) => 2048,
             Self::Gpu(_) => 512,
         }
     }

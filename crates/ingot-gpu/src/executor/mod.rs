@@ -27,7 +27,7 @@ use crate::tuning::Tuning;
 use ingot_format::{DType, Tensor};
 use ingot_plan::{Buf, ExecError, Executor, Place, Plan, StateDecl, Step, Window};
 use memory::Memory;
-use pieces::{Piece, pieces};
+use pieces::{Limits, Piece, pieces};
 use recording::{Key, Recorder, Source};
 use states::States;
 use std::sync::Arc;
@@ -46,8 +46,7 @@ pub struct GpuExecutor<D: Device> {
     memory: Memory<D>,
     recorder: Recorder<D>,
     submission: Submission,
-    /// From how many sequences of one row on their products share weights.
-    few_from: Option<usize>,
+    limits: Limits,
     counts: Counts,
     /// Logits on their way to the host.
     bytes: Vec<u8>,
@@ -126,9 +125,10 @@ impl<D: Device> GpuExecutor<D> {
         };
         // Lists are for one sequence, and `exact` is exact.
         let few_from = device.info().few_from.filter(|_| lists.is_none() && !target.exact);
+        let limits = Limits::new(few_from, target.wide);
         let (recorder, submission, counts) = Default::default();
         let bytes = Vec::new();
-        Ok(Self { device, plan, target, lists, memory, recorder, submission, few_from, counts, bytes })
+        Ok(Self { device, plan, target, lists, memory, recorder, submission, limits, counts, bytes })
     }
 
     /// Runs one piece; logits of its outputs: `[O, vocab]`.
@@ -218,7 +218,7 @@ impl<D: Device> Executor for GpuExecutor<D> {
         let vocab = self.plan.vocab();
         logits.clear();
         logits.resize(step.outputs.len() * vocab, 0.0);
-        let pieces = pieces(step, self.few_from);
+        let pieces = pieces(step, self.limits);
         if let [all] = &pieces[..] {
             return self.piece(all, logits);
         }
@@ -381,7 +381,7 @@ impl<D: Device> GpuExecutor<D> {
     /// Shape and path of a step that is run as it is.
     fn one_piece(&self, step: &Step) -> Result<(Shape, Path), ExecError> {
         step.check(&self.plan, self.memory.states.pages(), self.memory.states.slots())?;
-        match &pieces(step, self.few_from)[..] {
+        match &pieces(step, self.limits)[..] {
             [piece] => Ok((self.shape(&piece.step), piece.path)),
             _ => Err(ExecError::Request("a step of one kind of rows is needed, and not too many".into())),
         }

@@ -7,9 +7,27 @@ use std::ops::Range;
 /// Most rows of a piece on the tile path: what a window server still takes for a
 /// short submission.
 pub const MOST_ROWS: usize = 512;
+/// The same where products are fastest with many rows: see [`Info::wide`](crate::device::Info::wide).
+const MOST_ROWS_WIDE: usize = 2048;
 /// Sequences are cut at positions that are multiples of this: recurrences take so many rows
 /// at once (`kernels/include/rwkv7_chunk.h`), and where else they are cut can be seen in last bits.
 const ALIGNMENT: usize = 16;
+
+/// What decides how steps are cut.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    /// From so many sequences of one row on these share weights.
+    pub(super) few_from: Option<usize>,
+    /// Most rows of a piece on the tile path.
+    pub(super) rows: usize,
+}
+
+impl Limits {
+    /// Those of a device.
+    pub(super) fn new(few_from: Option<usize>, wide: bool) -> Self {
+        Self { few_from, rows: if wide { MOST_ROWS_WIDE } else { MOST_ROWS } }
+    }
+}
 
 /// A part of a step.
 #[derive(Debug, PartialEq, Eq)]
@@ -22,21 +40,21 @@ pub(super) struct Piece {
 
 /// The pieces of a step, in the order they have to be run.
 ///
-/// Sequences of one row go together, and share weights if there are at least `few_from`; longer ones are packed into pieces of at most
-/// [`MOST_ROWS`] rows, cut where they do not fit.
-pub(super) fn pieces(step: &Step, few_from: Option<usize>) -> Vec<Piece> {
+/// Sequences of one row go together, and share weights if there are enough of them; longer ones
+/// are packed into pieces of as many rows as there may be, cut where they do not fit.
+pub(super) fn pieces(step: &Step, limits: Limits) -> Vec<Piece> {
     let mut all = Vec::new();
     let one = |s: &&Sequence| s.rows.len() == 1;
     let singles: Vec<_> = step.sequences.iter().filter(one).map(|s| (s, s.rows.clone())).collect();
     if !singles.is_empty() {
-        all.push(piece(step, of_singles(singles.len(), few_from), &singles));
+        all.push(piece(step, of_singles(singles.len(), limits.few_from), &singles));
     }
     let mut pending: Vec<(&Sequence, Range<usize>)> = Vec::new();
     let mut rows = 0;
     for s in step.sequences.iter().filter(|s| !one(s)) {
         let mut start = s.rows.start;
         while start < s.rows.end {
-            let room = start + MOST_ROWS - rows;
+            let room = start + limits.rows - rows;
             let fits = s.rows.end <= room;
             let position = s.past + room - s.rows.start;
             let aligned = room.saturating_sub(position % ALIGNMENT).max(start);
@@ -45,7 +63,7 @@ pub(super) fn pieces(step: &Step, few_from: Option<usize>) -> Vec<Piece> {
                 pending.push((s, start..end));
                 (rows, start) = (rows + end - start, end);
             }
-            if !fits || rows == MOST_ROWS {
+            if !fits || rows == limits.rows {
                 all.push(piece(step, Path::Tile, &pending));
                 pending.clear();
                 rows = 0;
@@ -108,7 +126,7 @@ mod tests {
     #[test]
     fn rows_are_sorted_by_path() {
         let whole = step(&[1, 3, 1]);
-        let [vector, tile] = &pieces(&whole, Some(3))[..] else { panic!("two pieces") };
+        let [vector, tile] = &pieces(&whole, Limits::new(Some(3), false))[..] else { panic!("two pieces") };
         assert_eq!(
             (vector.path, &vector.step.tokens[..], &vector.outputs[..]),
             (Path::Vector, &[0, 4][..], &[0, 2][..])
@@ -120,7 +138,7 @@ mod tests {
     #[test]
     fn several_rows_share_weights() {
         let paths = |lengths: &[usize], few_from| {
-            pieces(&step(lengths), few_from).iter().map(|p| p.path).collect::<Vec<_>>()
+            pieces(&step(lengths), Limits::new(few_from, false)).iter().map(|p| p.path).collect::<Vec<_>>()
         };
         assert_eq!(paths(&[1, 1, 3, 1], Some(3)), [Path::Few, Path::Tile]);
         assert_eq!(paths(&[1, 1, 3], Some(3)), [Path::Vector, Path::Tile]);
@@ -130,7 +148,7 @@ mod tests {
     #[test]
     fn long_sequences_are_cut() {
         let whole = step(&[2 * MOST_ROWS + 1, 5]);
-        let all = pieces(&whole, None);
+        let all = pieces(&whole, Limits::new(None, false));
         assert_eq!(all.iter().map(|p| p.step.rows()).collect::<Vec<_>>(), [MOST_ROWS, MOST_ROWS, 6]);
         assert!(all.iter().all(|p| p.path == Path::Tile), "the last row alone stays on its path");
         assert_eq!(all[2].step.sequences[0].past, 2 * MOST_ROWS);
@@ -143,7 +161,7 @@ mod tests {
     fn cuts_are_at_multiples_of_the_alignment() {
         for lengths in [[3, 700], [500, 700], [505, 1200], [509, 20], [512, 20]] {
             let whole = step(&lengths);
-            let all = pieces(&whole);
+            let all = pieces(&whole, Limits::new(None, false));
             let tokens: Vec<u32> = all.iter().flat_map(|p| p.step.tokens.clone()).collect();
             assert_eq!(tokens, whole.tokens);
             for s in all.iter().flat_map(|p| &p.step.sequences) {

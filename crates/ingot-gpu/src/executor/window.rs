@@ -108,7 +108,7 @@ impl<D: Device> GpuExecutor<D> {
         self.prepare_sampling(window)?;
         self.write_step(window.first)?;
         let source = Source::of(&self.target, self.lists);
-        let path = of_singles(window.draws.len(), self.few_from);
+        let path = of_singles(window.draws.len(), self.limits.few_from);
         let key = Key { shape, path, submission: self.submission, window: window.steps };
         let ready = self.recorder.get(&self.device, &self.plan, source, &mut self.memory, key)?;
         let ring = &self.memory.sampling.as_ref().expect("just prepared").ring;
