@@ -46,6 +46,9 @@
 #ifndef WIDE
 #define WIDE 0
 #endif
+#if WIDE
+#define LOAD_16_IF load_lines_if // what lanes leave of a line is what they load next
+#endif
 #include "activation.h"
 #include "packed.h"
 #include "step.h"

@@ -305,8 +305,6 @@ impl Wide {
     /// Tiles of tokens that are on their way at a time, and what they have to be aligned to.
     const STAGES: usize = 4;
     const ALIGN: usize = 1024;
-    /// How a sum is split must not depend on how many tokens there happen to be.
-    const USUAL_TOKENS: usize = 512;
 
     /// The size of a tile, and the tiles in the order they are worked on: so many as fill all cores again
     /// and again, then the rest in halves, if that keeps no more cores busy than there are.
@@ -318,8 +316,7 @@ impl Wide {
     ) -> (Self, Vec<Run>) {
         let size = Self { tokens: wide_tile(target.exact, tokens), rows: if gated { 64 } else { 128 } };
         let count: usize = part_rows.iter().map(|rows| rows.div_ceil(size.rows)).sum();
-        let (cores, of_tokens) =
-            (target.cores.max(1), Self::USUAL_TOKENS / wide_tile(target.exact, Self::USUAL_TOKENS));
+        let (cores, of_tokens) = (target.cores.max(1), tokens.div_ceil(size.tokens));
         let rest = count * of_tokens % cores;
         let halved = if 2 * rest <= cores { rest.div_ceil(of_tokens) } else { 0 };
         // Launches of several parts are for all of them.
@@ -347,7 +344,7 @@ mod tests {
 
     #[test]
     fn wide_tiles_suit_the_work() {
-        let runs = |rows, gated| {
+        let runs = |rows, gated, tokens| {
             let target = Target {
                 cores: 132,
                 cache: DType::F16,
@@ -356,13 +353,14 @@ mod tests {
                 wide: true,
                 tuning: Tuning::default(),
             };
-            let (_, runs) = Wide::choose(&target, &[rows, 0, 0, 0, 0, 0, 0, 0], gated, 512);
+            let (_, runs) = Wide::choose(&target, &[rows, 0, 0, 0, 0, 0, 0, 0], gated, tokens);
             runs.into_iter().map(|run| (run.tiles, run.split)).collect::<Vec<_>>()
         };
-        assert_eq!(runs(4096, false), [(0..32, 2)]);
-        assert_eq!(runs(6144, false), [(0..48, 1)]);
-        assert_eq!(runs(14336, true), [(0..198, 1), (198..224, 2)]);
-        assert_eq!(runs(128 * 66, false), [(0..66, 1)]);
+        assert_eq!(runs(4096, false, 512), [(0..32, 2)]);
+        assert_eq!(runs(6144, false, 512), [(0..48, 1)]);
+        assert_eq!(runs(14336, true, 512), [(0..198, 1), (198..224, 2)]);
+        assert_eq!(runs(128 * 66, false, 512), [(0..66, 1)]);
+        assert_eq!(runs(4096, false, 2048), [(0..32, 1)]);
     }
 
     #[test]
