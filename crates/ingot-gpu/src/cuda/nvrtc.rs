@@ -129,6 +129,8 @@ impl Nvrtc {
     ) -> Result<Compiled, String> {
         let known = self.architectures.contains(&architecture);
         let target = match self.architectures.iter().filter(|a| **a <= architecture).max() {
+            // With the instructions that only this one has.
+            _ if known && architecture == 90 => "--gpu-architecture=sm_90a".into(),
             _ if known => format!("--gpu-architecture=sm_{architecture}"),
             Some(nearest) => format!("--gpu-architecture=compute_{nearest}"),
             None => return Err(format!("NVRTC {:?} does not know sm_{architecture}", self.version)),
