@@ -5,8 +5,8 @@
 // r, w, k, v, a, v_first, by: [T, HEADS * HEAD]; k_k, k_a, r_k: [HEADS * HEAD]; chunks:
 // [chunks][HEADS][CHUNK_FLOATS]; bonus: [T, HEADS * HEAD], (sum r key r_k) v. Everything in f32.
 //
-// Grid: heads x chunks of all sequences, and some to spare. A simdgroup prepares a row at a time;
-// then a thread looks after a key channel's decays; then each simdgroup multiplies two of the
+// Grid: heads x chunks of all sequences, and some to spare. A simdgroup prepares some of the rows;
+// then each thread looks after a key channel's decays; then each simdgroup multiplies two of the
 // vectors of all rows with each other; then a thread solves for a column of P and R, or of Q and Y.
 //
 // References: crates/ingot-plan/src/ops/{blend,rwkv_keys,wkv7,bonus}.rs
@@ -18,6 +18,8 @@
 #define BLEND 0
 #endif
 #define SIMDGROUPS 4
+#define THREADS (32 * SIMDGROUPS)
+#define INGOT_GROUPS 4 // so that NVIDIA's compiler leaves room for others
 #define STRIDE (PADDED + TILE_PAD)
 #define V_STRIDE (CHUNK * STRIDE)          // of vectors, [CHUNK][STRIDE] each
 #define P_STRIDE (CHUNK + TILE_PAD)        // of a product's rows
@@ -34,6 +36,11 @@ inline void product_row(thread float* row, threadgroup const float* product, uin
         row[s + 3] = four.w;
     }
 }
+
+/// A lane's channels of one row as they come.
+struct Row {
+    float r[PER_LANE], w[PER_LANE], k[PER_LANE], v[PER_LANE], a[PER_LANE], v_first[PER_LANE], by[PER_LANE];
+};
 
 kernel void rwkv7_chunk(device const float* r [[buffer(0)]],
                         device const float* w [[buffer(1)]],
@@ -59,7 +66,7 @@ kernel void rwkv7_chunk(device const float* r [[buffer(0)]],
     threadgroup float* replaces = queries + V_STRIDE;           // later b
     threadgroup float* keys = replaces + V_STRIDE;              // later c
     threadgroup float* values = keys + V_STRIDE;
-    threadgroup float* decays = values + V_STRIDE;
+    threadgroup float* rates = values + V_STRIDE; // of decays, which are exp(-rate)
     threadgroup float* products = (threadgroup float*)products4;
     float kk[PER_LANE], ka[PER_LANE], rk[PER_LANE];
     head_load(kk, k_k + group.x * HEAD, lane, HEAD);
@@ -68,49 +75,64 @@ kernel void rwkv7_chunk(device const float* r [[buffer(0)]],
     grid_dependency_wait();
 
     const Chunk chunk = find_chunk(step, group.y);
-    for (uint row = simdgroup; row < CHUNK; row += SIMDGROUPS) {
-        const bool have = row < chunk.rows;
-        const uint head = have ? HEAD : 0; // zeros where there is no row
-        const ulong at = ulong(chunk.first + (have ? row : 0)) * (HEADS * HEAD) + group.x * HEAD;
-        float r0[PER_LANE], w0[PER_LANE], k0[PER_LANE], v0[PER_LANE], a0[PER_LANE], first0[PER_LANE], by0[PER_LANE];
-        head_load(r0, r + at, lane, head);
-        head_load(w0, w + at, lane, head);
-        head_load(k0, k + at, lane, head);
-        head_load(v0, v + at, lane, head);
-        head_load(a0, a + at, lane, head);
+    Row rows[CHUNK / SIMDGROUPS];
+#pragma unroll
+    for (uint n = 0; n < CHUNK / SIMDGROUPS; n++) {
+        // Where there is no row, another one: no branch between the loads.
+        const uint row = chunk.first + min(simdgroup + n * SIMDGROUPS, max(chunk.rows, 1u) - 1);
+        const ulong at = ulong(row) * (HEADS * HEAD) + group.x * HEAD;
+        head_load(rows[n].r, r + at, lane, HEAD);
+        head_load(rows[n].w, w + at, lane, HEAD);
+        head_load(rows[n].k, k + at, lane, HEAD);
+        head_load(rows[n].v, v + at, lane, HEAD);
+        head_load(rows[n].a, a + at, lane, HEAD);
         if (BLEND) {
-            head_load(first0, v_first + at, lane, head);
-            head_load(by0, by + at, lane, head);
+            head_load(rows[n].v_first, v_first + at, lane, HEAD);
+            head_load(rows[n].by, by + at, lane, HEAD);
         }
-        float removal[PER_LANE], replace[PER_LANE], key[PER_LANE], decay[PER_LANE];
-        rwkv_removal(removal, k0, kk);
+    }
+#pragma unroll
+    for (uint n = 0; n < CHUNK / SIMDGROUPS; n++) {
+        thread Row& x = rows[n];
+        const uint row = simdgroup + n * SIMDGROUPS;
+        const bool have = row < chunk.rows;
+        float removal[PER_LANE], replace[PER_LANE], key[PER_LANE], rate[PER_LANE];
         for (uint j = 0; j < PER_LANE; j++) {
-            decay[j] = have ? rwkv_decay(w0[j]) : 1.0f;
-            replace[j] = removal[j] * a0[j];
-            key[j] = rwkv_key(k0[j], a0[j], ka[j]);
-            if (BLEND) v0[j] = fma(first0[j] - v0[j], by0[j], v0[j]);
+            x.r[j] = have ? x.r[j] : 0.0f;
+            x.k[j] = have ? x.k[j] : 0.0f;
+        }
+        rwkv_removal(removal, x.k, kk);
+        for (uint j = 0; j < PER_LANE; j++) {
+            rate[j] = have ? rwkv_decay_rate(x.w[j]) : 0.0f;
+            replace[j] = removal[j] * x.a[j];
+            key[j] = rwkv_key(x.k[j], x.a[j], ka[j]);
+            if (BLEND) x.v[j] = fma(x.v_first[j] - x.v[j], x.by[j], x.v[j]);
+            x.v[j] = have ? x.v[j] : 0.0f;
         }
         vector_store(removal, removals + row * STRIDE, lane);
-        vector_store(r0, queries + row * STRIDE, lane);
+        vector_store(x.r, queries + row * STRIDE, lane);
         vector_store(replace, replaces + row * STRIDE, lane);
         vector_store(key, keys + row * STRIDE, lane);
-        vector_store(v0, values + row * STRIDE, lane);
-        vector_store(decay, decays + row * STRIDE, lane);
-        const float own = rwkv_own(r0, key, rk);
-        for (uint j = 0; j < PER_LANE; j++) v0[j] *= own;
-        head_store(v0, bonus + at, lane, head);
+        vector_store(x.v, values + row * STRIDE, lane);
+        vector_store(rate, rates + row * STRIDE, lane);
+        const float own = rwkv_own(x.r, key, rk);
+        for (uint j = 0; j < PER_LANE; j++) x.v[j] *= own;
+        if (have) head_store(x.v, bonus + ulong(chunk.first + row) * (HEADS * HEAD) + group.x * HEAD, lane, HEAD);
     }
     threadgroup_barrier(mem_flags::mem_threadgroup);
 
-    float decayed = 1.0f; // of this thread's key channel
-    if (thread_index < PADDED) {
+    // A thread looks after some rows of a key channel.
+    const uint channel = thread_index % PADDED, parts = min(uint(THREADS / PADDED), uint(CHUNK));
+    float rate = 0.0f; // of the decay up to a row
 #pragma unroll
-        for (uint row = 0; row < CHUNK; row++) {
-            const uint i = row * STRIDE + thread_index;
-            removals[i] *= decayed;
-            decayed *= decays[i];
-            queries[i] *= decayed;
-            const float grown = 1.0f / decayed;
+    for (uint row = 0; row < CHUNK; row++) {
+        const uint i = row * STRIDE + channel;
+        const float before = rate;
+        rate += rates[i];
+        if (row % parts == thread_index / PADDED) {
+            const float decay = exp(-rate), grown = exp(rate);
+            removals[i] *= exp(-before);
+            queries[i] *= decay;
             replaces[i] *= grown;
             keys[i] *= grown;
         }
@@ -145,9 +167,11 @@ kernel void rwkv7_chunk(device const float* r [[buffer(0)]],
         product_row(row, products + PRODUCT_AT(0), t);
 #pragma unroll
         for (uint s = 0; s < t; s++) sum = fma(row[s], u[s], sum);
-        product_row(row, products + PRODUCT_AT(1), t);
+        if (!is_key) {
+            product_row(row, products + PRODUCT_AT(1), t);
 #pragma unroll
-        for (uint s = 0; s < t; s++) sum = fma(row[s], v0[s], sum);
+            for (uint s = 0; s < t; s++) sum = fma(row[s], v0[s], sum);
+        }
         u[t] = -sum;
         sums[t * PADDED] = u[t];
     }
@@ -157,21 +181,24 @@ kernel void rwkv7_chunk(device const float* r [[buffer(0)]],
         product_row(row, products + PRODUCT_AT(2), t);
 #pragma unroll
         for (uint s = 0; s <= t; s++) sum = fma(row[s], u[s], sum);
-        product_row(row, products + PRODUCT_AT(3), t);
+        if (!is_key) {
+            product_row(row, products + PRODUCT_AT(3), t);
 #pragma unroll
-        for (uint s = 0; s <= t; s++) sum = fma(row[s], v0[s], sum);
+            for (uint s = 0; s <= t; s++) sum = fma(row[s], v0[s], sum);
+        }
         sums[(CHUNK + t) * PADDED] = sum;
     }
     if (is_key) {
+        const float decay = exp(-rate);
         device float4* update = (device float4*)(to + CHUNK_UPDATE + column * (2 * CHUNK));
 #pragma unroll
         for (uint t = 0; t < CHUNK; t += 4) {
             threadgroup const float* b = replaces + t * STRIDE + column;
             threadgroup const float* c = keys + t * STRIDE + column;
-            update[t / 4] = float4(b[0], b[STRIDE], b[2 * STRIDE], b[3 * STRIDE]) * float4(decayed);
-            update[(CHUNK + t) / 4] = float4(c[0], c[STRIDE], c[2 * STRIDE], c[3 * STRIDE]) * float4(decayed);
+            update[t / 4] = float4(b[0], b[STRIDE], b[2 * STRIDE], b[3 * STRIDE]) * float4(decay);
+            update[(CHUNK + t) / 4] = float4(c[0], c[STRIDE], c[2 * STRIDE], c[3 * STRIDE]) * float4(decay);
         }
-        to[CHUNK_DECAY + column] = decayed;
+        to[CHUNK_DECAY + column] = decay;
     } else {
 #pragma unroll
         for (uint t = 0; t < CHUNK; t++) to[CHUNK_V + t * PADDED + column] = v0[t];

@@ -1,7 +1,7 @@
 // A block of KEYS keys or values of a head in threadgroup memory, in half: how it gets there
-// from the cache, and how matrix units take it. In rows, within which eight values at a time
-// change places, so that what is taken of eight rows is never twice in the same bank; on Metal
-// in blocks of 8 by 8.
+// from the cache, and how matrix units take it. In columns of SPAN values, and in these in rows,
+// within which eight values at a time change places, so that what is taken of eight rows is never
+// twice in the same bank; on Metal in blocks of 8 by 8.
 #pragma once
 #include "attention_rows.h"
 #include "packed.h"
@@ -9,6 +9,7 @@
 
 #define VECTORS (HEAD / 8) // of 8 values, of a row
 #define PIECES (KEYS * VECTORS / THREADS) // of 8 values, of a thread
+#define SPAN (HEAD % 64 == 0 ? 64 : HEAD)
 #define HALF_MAX 65504.0f
 
 /// Where values 8 v to 8 v + 7 of a row are.
@@ -16,7 +17,8 @@ inline uint block_place(uint row, uint v) {
 #if defined(__METAL_VERSION__)
     return (row / 8 * VECTORS + v) * 64 + row % 8 * 8;
 #else
-    return 8 * (row * VECTORS + (v ^ (VECTORS % 8 == 0 ? row % 8 : row / 2 % 4)));
+    const uint vectors = SPAN / 8, other = SPAN == 64 ? row % 8 : row / 2 % 4;
+    return v / vectors * (KEYS * SPAN) + 8 * (row * vectors + (v % vectors ^ other));
 #endif
 }
 
@@ -44,18 +46,18 @@ typedef uint BlockAt; // of the lane's row, in shared memory
                  : "memory")
 inline uint block_key_row(uint lane) { return lane % 8 + lane / 16 * 8; }
 inline BlockAt block_at_keys(threadgroup const tile_t* block, uint lane) {
-    return tile_address(block + block_key_row(lane) * HEAD);
+    return tile_address(block + block_key_row(lane) * SPAN);
 }
 inline BlockAt block_at_values(threadgroup const tile_t* block, uint lane) {
-    return tile_address(block + lane % 16 * HEAD);
+    return tile_address(block + lane % 16 * SPAN);
 }
 inline void block_take_keys(thread TileB& b, BlockAt at, uint row, uint v, uint lane) {
     const uint of = block_key_row(lane);
-    BLOCK_TAKE("", b.r, at + 2 * (row * HEAD + block_place(of, v + lane / 8 % 2) - of * HEAD));
+    BLOCK_TAKE("", b.r, at + 2 * (row * SPAN + block_place(of, v + lane / 8 % 2) - of * SPAN));
 }
 inline void block_take_values(thread TileB& b, BlockAt at, uint row, uint v, uint lane) {
     const uint of = lane % 16;
-    BLOCK_TAKE(".trans", b.r, at + 2 * (row * HEAD + block_place(of, v + lane / 16) - of * HEAD));
+    BLOCK_TAKE(".trans", b.r, at + 2 * (row * SPAN + block_place(of, v + lane / 16) - of * SPAN));
 }
 #else
 typedef threadgroup const tile_t* BlockAt;
@@ -106,6 +108,7 @@ inline void block_begin(thread Pieces& pieces, threadgroup tile_t* block, thread
         pieces.piece[n] = cache_load_if(ok, from, source.column + (ok ? column : 0));
 #endif
     }
+    tile_copies_end();
 }
 
 /// What was sent for becomes the block, keys times their factors.
@@ -130,22 +133,36 @@ inline void block_end(thread Pieces& pieces, threadgroup tile_t* block, threadgr
 }
 
 /// What a score is to be multiplied by on account of its key, for each key of a block that is
-/// not stored as half; four threads look after a key.
+/// not stored as half; THREADS / KEYS neighbouring threads look after a key.
 inline void load_scales(thread const Source& source, uint position, uint thread_index, threadgroup float* key_scales) {
 #if CACHE != 0
-    const uint key = thread_index / 4, part = thread_index % 4;
+    const uint parts = THREADS / KEYS, key = thread_index / parts, part = thread_index % parts;
     float largest = 0.0f;
-    if (key < KEYS && position + key < source.limit) {
+    if (position + key < source.limit) {
         const ulong row = cache_row(source.page, 0, position + key, KV_HEADS * N);
-        for (uint column = 8 * part; column < N; column += 32) {
+        for (uint column = 8 * part; column < N; column += 8 * parts) {
             float v[8];
             cache_unpack(cache_load(source.cache + row, source.column + column), v);
 #pragma unroll
             for (uint k = 0; k < 8; k++) largest = max(largest, fabs(v[k]));
         }
     }
-    largest = max(largest, simd_shuffle_xor(largest, 1));
-    largest = max(largest, simd_shuffle_xor(largest, 2));
-    if (key < KEYS && part == 0) key_scales[key] = 1.0f / pack_scale(largest);
+#pragma unroll
+    for (uint other = 1; other < parts; other *= 2) largest = max(largest, simd_shuffle_xor(largest, other));
+    if (part == 0) key_scales[key] = 1.0f / pack_scale(largest);
 #endif
 }
+
+#if defined(INGOT_CUDA)
+/// Brings this threadgroup's part of a head's keys and values from `position` to `end` into the
+/// second-level cache, of which there are `parts`.
+inline void keys_ahead(thread const Source& source, device const uint* step, thread const Work& work, uint position,
+                       uint end, uint part, uint parts, uint thread_index) {
+    const uint lines = (N * 2 + 127) / 128; // of a row
+    for (uint i = part * THREADS + thread_index; i < (end - position) * 2 * lines; i += parts * THREADS) {
+        const uint row = position + i / (2 * lines);
+        const ulong at = cache_row(page_of(step, work.sequence, row), i % 2, row, KV_HEADS * N) + 2 * source.column;
+        asm volatile("prefetch.global.L2 [%0];" ::"l"(source.cache + at + i / 2 % lines * 128));
+    }
+}
+#endif

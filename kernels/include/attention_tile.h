@@ -1,9 +1,14 @@
 // The pieces of tiled attention, see attention_tile.metal.
 #pragma once
+// Four simdgroups multiply together.
+#if defined(__CUDA_ARCH_FEAT_SM90_ALL) && HEAD % 64 == 0 && HEAD <= 128
+#define WIDE 1
+#else
+#define WIDE 0
+#endif
 // Keys of a block; divides PAGE. Other GPUs have 32 KiB of threadgroup memory, and scores
 // pass through it.
-#ifdef KEYS
-#elif defined(INGOT_CUDA) && CACHE == 0 && HEAD <= 128
+#if WIDE || defined(INGOT_CUDA) && CACHE == 0 && HEAD <= 128
 #define KEYS 64
 #elif HEAD <= 128
 #define KEYS 32
@@ -17,17 +22,27 @@
 #define SLOTS 2
 #endif
 #endif
+#ifndef AHEAD
+#define AHEAD 0
+#endif
 #define SLOT (KEYS * HEAD)
 #if defined(INGOT_CUDA)
-#define TILE_ADDRESS 2
+#define SLOT_ADDRESS 2
 #else
-#define TILE_ADDRESS 1
+#define SLOT_ADDRESS 1
 #endif
-#define SIMDGROUPS (QUERIES / 16)
+#define SIMDGROUPS (QUERIES / 16 * SHARED)
 #define THREADS (32 * SIMDGROUPS)
 #define INGOT_THREADS THREADS // so that NVIDIA's compiler gives each enough registers
 #include "attention_block.h"
 #include "tile_rows.h"
+#if WIDE
+#include "attention_wide.h"
+typedef WideVector TileVector;
+#else
+typedef uint4 TileVector;
+#endif
+#define TILES_SIZE (SLOTS * KEYS * VECTORS) // of 16 bytes
 
 // What simdgroups exchange values of a C with, where they have to.
 #if defined(__METAL_VERSION__)
@@ -85,8 +100,18 @@ inline void load_rows(thread Rows& rows, device const float* q, thread const Wor
     for (uint k = 0; k < HEAD / 16; k++) tile_rows_a(rows.q[k], v + 8 * k, own, lane);
 }
 
-/// A simdgroup's scores of a block, a lane's values of it.
-inline void score(thread float* v, thread const Rows& rows, BlockAt keys, threadgroup float* own, uint lane) {
+/// A simdgroup's products with the keys of a block, a lane's values of it.
+inline void multiply_keys(thread float* v, thread const Rows& rows, BlockAt keys, threadgroup float* own, uint lane) {
+#if WIDE
+#pragma unroll
+    for (uint i = 0; i < KEYS / 2; i++) v[i] = 0.0f;
+    wide_begin();
+#pragma unroll
+    for (uint k = 0; k < HEAD / 16; k++) {
+        wide_multiply<0>(v, rows.q[k], wide_rows(keys + 2 * (k / 4 * (KEYS * SPAN) + k % 4 * 16)));
+    }
+    wide_end();
+#else
     TileC scores[KEYS / 16];
 #pragma unroll
     for (uint n = 0; n < KEYS / 16; n++) tile_zero(scores[n]);
@@ -101,7 +126,10 @@ inline void score(thread float* v, thread const Rows& rows, BlockAt keys, thread
     }
 #pragma unroll
     for (uint n = 0; n < KEYS / 16; n++) tile_rows(scores[n], v + 8 * n, own, lane);
+#endif
 }
+
+#define KEY(i) ((i) / 4 * 8 + 2 * (lane % 4) + (i) % 2) // of a lane's value i
 
 /// Products of the block that begins at `position` become weights exp(score - largest); `shrink`
 /// is what was summed before is to be multiplied by.
@@ -112,14 +140,21 @@ inline void soften(thread float* v, thread float* shrink, thread Rows& rows, uin
     float most[2] = {rows.largest[0], rows.largest[1]};
 #pragma unroll
     for (uint i = 0; i < KEYS / 2; i++) {
-        const uint r = i / 2 % 2, key = i / 4 * 8 + 2 * (lane % 4) + i % 2, j = position + key;
+        const uint r = i / 2 % 2;
 #if CACHE != 0
-        v[i] *= key_scales[key];
+        v[i] *= key_scales[KEY(i)];
 #endif
         if (CAP != 0.0f) v[i] = soft_capped(v[i] * rows.scale[r], CAP) * LOG2_E;
-        if (!all && (j > rows.position[r] || j < first_seen(rows.position[r]))) v[i] = MINUS_INFINITY;
-        most[r] = max(most[r], v[i]);
     }
+    if (!all) {
+#pragma unroll
+        for (uint i = 0; i < KEYS / 2; i++) {
+            const uint at = rows.position[i / 2 % 2], j = position + KEY(i);
+            if (j > at || j < first_seen(at)) v[i] = MINUS_INFINITY;
+        }
+    }
+#pragma unroll
+    for (uint i = 0; i < KEYS / 2; i++) most[i / 2 % 2] = max(most[i / 2 % 2], v[i]);
     float factor[2], from[2]; // a score is v times the factor, in powers of two
 #pragma unroll
     for (uint r = 0; r < 2; r++) {
@@ -143,15 +178,60 @@ inline void soften(thread float* v, thread float* shrink, thread Rows& rows, uin
 /// sums += weights * values
 inline void add_values(thread TileC* sums, thread const float* weights, BlockAt values, threadgroup float* own,
                        uint lane) {
+    TileA a[KEYS / 16];
+#pragma unroll
+    for (uint k = 0; k < KEYS / 16; k++) tile_rows_a(a[k], weights + 8 * k, own, lane);
+#if WIDE
+    wide_begin();
 #pragma unroll
     for (uint k = 0; k < KEYS / 16; k++) {
-        TileA a;
-        tile_rows_a(a, weights + 8 * k, own, lane);
+#pragma unroll
+        for (uint n = 0; n < HEAD / 64; n++) {
+            wide_multiply<1>(sums[4 * n].v, a[k], wide_rows(values + 2 * (n * KEYS * SPAN + 16 * k * SPAN)));
+        }
+    }
+    wide_end();
+#else
+#pragma unroll
+    for (uint k = 0; k < KEYS / 16; k++) {
 #pragma unroll
         for (uint n = 0; n < HEAD / 16; n++) {
             TileB b;
             block_take_values(b, values, 16 * k, 2 * n, lane);
-            tile_multiply(sums[n], a, b);
+            tile_multiply(sums[n], a[k], b);
         }
     }
+#endif
+}
+
+/// Waits for the block that is needed now.
+inline void block_wait() {
+    tile_copies_wait(SLOTS - 2);
+#if WIDE
+    wide_stored();
+#endif
+    threadgroup_barrier(mem_flags::mem_threadgroup);
+}
+/// Begins a block, or nothing, which counts as one that is on its way.
+inline void block_begin_if(bool ok, thread Pieces& pieces, threadgroup tile_t* block, thread const Source& source,
+                           uint which, uint position, uint thread_index) {
+    if (ok) block_begin(pieces, block, source, which, position, thread_index);
+    if (!ok) tile_copies_end();
+}
+
+/// Where blocks are, and where they are for products.
+inline threadgroup tile_t* tiles_begin(threadgroup TileVector* tiles) { return (threadgroup tile_t*)tiles; }
+inline BlockAt keys_begin(threadgroup const tile_t* keys, uint lane) {
+#if WIDE
+    return tile_address(keys);
+#else
+    return block_at_keys(keys, lane);
+#endif
+}
+inline BlockAt values_begin(threadgroup const tile_t* values, uint lane) {
+#if WIDE
+    return tile_address(values);
+#else
+    return block_at_values(values, lane);
+#endif
 }

@@ -44,11 +44,11 @@ inline void head_store(thread float* x, device float* p, uint lane, uint head) {
     }
 }
 
-/// `exp(-exp(-1/2) * sigmoid(w))`; the bound keeps exp finite and changes nothing.
-inline float rwkv_decay(float w) {
-    float sigmoid = 1.0f / (1.0f + exp(min(-w, 80.0f)));
-    return exp(-0.60653066f * sigmoid);
-}
+/// `exp(-1/2) * sigmoid(w)`; the bound keeps exp finite and changes nothing.
+inline float rwkv_decay_rate(float w) { return 0.60653066f / (1.0f + exp(min(-w, 80.0f))); }
+
+/// `exp(-exp(-1/2) * sigmoid(w))`
+inline float rwkv_decay(float w) { return exp(-rwkv_decay_rate(w)); }
 
 /// `k * (1 + (a - 1) * k_a)`
 inline float rwkv_key(float k, float a, float k_a) { return k * fma(a - 1.0f, k_a, 1.0f); }

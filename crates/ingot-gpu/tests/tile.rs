@@ -487,6 +487,18 @@ struct Layer {
 
 impl Layer {
     fn new(n: usize, heads: [usize; 2], window: Option<usize>, cache: DType, exact: bool) -> Self {
+        Self::scored(n, heads, (1.0 / (n as f32).sqrt(), None), window, cache, exact)
+    }
+
+    /// With a scale and a cap of scores.
+    fn scored(
+        n: usize,
+        heads: [usize; 2],
+        (scale, cap): (f32, Option<f32>),
+        window: Option<usize>,
+        cache: DType,
+        exact: bool,
+    ) -> Self {
         let mut b = PlanBuilder::new(Precision::F32);
         let mut embed = |heads: usize| {
             let bytes = Bytes::from(vec![0; 4 * heads * n]);
@@ -494,7 +506,7 @@ impl Layer {
             b.embed(table)
         };
         let qkv = [heads[0], heads[1], heads[1]].map(&mut embed);
-        let out = b.attention(qkv, heads, 1.0 / (n as f32).sqrt(), window);
+        let out = b.capped_attention(qkv, heads, scale, cap, window);
         let logits = b.select(out);
         let target = Target { cores: 4, cache, exact, eights: false, wide: false, tuning: Tuning::default() };
         Self { plan: b.finish(logits), n, heads, q: qkv[0], target }
@@ -562,7 +574,9 @@ impl Layer {
                 let dot =
                     |k: &[f32]| q.iter().zip(k).map(|(&q, &k)| f64::from(q) * f64::from(k)).sum::<f64>();
                 let seen = op.first_seen(position)..=position;
-                let scores: Vec<f64> = seen.clone().map(|j| dot(row(j, 0)) * f64::from(op.scale)).collect();
+                let capped = |s: f64| op.cap.map_or(s, |cap| f64::from(cap) * (s / f64::from(cap)).tanh());
+                let score = |j| capped(dot(row(j, 0)) * f64::from(op.scale));
+                let scores: Vec<f64> = seen.clone().map(score).collect();
                 let max = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
                 let total: f64 = scores.iter().map(|s| (s - max).exp()).sum();
                 let mut sums = vec![0.0; n];
@@ -630,6 +644,16 @@ fn attention_over_every_cache() {
         for exact in [false, true] {
             let layer = Layer::new(32, [2, 1], None, cache, exact);
             layer.check(&[(100, 33), (0, 64)], 1.0, 1.0, if exact { 5e-6 } else { 3e-3 });
+        }
+    }
+}
+
+#[test]
+fn attention_with_any_scale_and_cap() {
+    for (scale, cap) in [(0.2, Some(3.0)), (-0.2, None), (-0.1, Some(2.0))] {
+        for (exact, cache) in [(false, DType::F16), (false, DType::Q8_0), (true, DType::F16)] {
+            let layer = Layer::scored(64, [2, 1], (scale, cap), Some(90), cache, exact);
+            layer.check(&[(20, 90), (60, 10)], 1.0, 1.0, if exact { 5e-6 } else { 3e-3 });
         }
     }
 }

@@ -99,7 +99,7 @@ pub fn rope_store(shape: Shape, target: Target, op: &RopeStore) -> Launch {
     assert!(heads > 0 && op.n <= 256 && 2 * op.pairs() <= op.n, "rope: {op:?}");
     assert!(kv_heads == 0 || cache::supports(target.cache, op.n), "{:?} of {:?}", op.n, target.cache);
     // Many rows: the angles are worth computing once for several heads.
-    let heads_per = if shape.rows < 16 { 1 } else { 4 };
+    let heads_per = if shape.rows < 16 { 1 } else { 6 };
     let kernel = Kernel::new("rope_store")
         .option("CACHE", if kv_heads > 0 { cache::option(target.cache) } else { 0 })
         .uint("N", op.n)

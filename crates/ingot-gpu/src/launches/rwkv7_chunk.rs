@@ -11,7 +11,9 @@ use ingot_plan::{Buf, Plan, WeightId};
 const CHUNK: usize = 16;
 /// Channels of the largest head: of larger ones a chunk does not fit into threadgroup memory.
 const LARGEST: usize = 64;
-/// Simdgroups of the kernels that prepare and finish.
+/// Most value channels of a threadgroup of the recurrence, as in the kernel.
+const VALUES: usize = 32;
+/// Simdgroups of a threadgroup of the kernels that prepare and finish.
 const SIMDGROUPS: usize = 4;
 
 /// True for heads that the kernels can do.
@@ -50,7 +52,7 @@ pub fn rwkv7_chunk(plan: &Plan, shape: &Shape, m: &Mix, scratch: [u32; 3]) -> [L
         grid: [heads as u32, chunks(shape) as u32, 1],
         threads: 32 * SIMDGROUPS as u32,
     };
-    let tiles = padded(head) / 16;
+    let values = VALUES.min(padded(head));
     let scan = Launch {
         kernel: rwkv7::kernel("rwkv7_scan", width, heads),
         operands: vec![
@@ -59,8 +61,8 @@ pub fn rwkv7_chunk(plan: &Plan, shape: &Shape, m: &Mix, scratch: [u32; 3]) -> [L
             Operand::update(m.wkv.state.into()),
             Operand::write(y),
         ],
-        grid: [(heads * tiles) as u32, shape.sequences as u32, 1],
-        threads: 32 * tiles.max(2) as u32,
+        grid: [(heads * padded(head) / values) as u32, shape.sequences as u32, 1],
+        threads: 4 * values as u32,
     };
     let finish = Launch {
         kernel: rwkv7::kernel("rwkv7_finish", width, heads).float("EPS", m.norm.eps),
