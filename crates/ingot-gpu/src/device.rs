@@ -119,7 +119,8 @@ pub struct Info {
     /// True if there is an instruction for products of 8-bit integers, so that
     /// quantised weights are best multiplied by activations in 8 bits.
     pub int8_dot: bool,
-    /// From how many sequences of one row on products are faster on matrix units, if that is known.
+    /// From how many sequences of one row on products are faster on matrix units than one by one;
+    /// none where that was not measured.
     pub few_from: Option<usize>,
 }
 
