@@ -48,58 +48,6 @@ inline uint token_count(thread const Place& at, device const uint* step) {
     return at.outputs ? step_outputs(step) : step_rows(step);
 }
 
-/// Byte k of a word, below 128, as a float, plus 128: the upper bits of the mantissa.
-inline float byte_and_128(uint word, uint k) {
-#if defined(INGOT_CUDA)
-    uint bits;
-    asm("prmt.b32 %0, %1, %2, %3;" : "=r"(bits) : "r"(word), "r"(0x43000000u), "r"(0x7044u + (k << 8)));
-    return as_type<float>(bits);
-#else
-    return as_type<float>(0x43000000u | (((word >> (8 * k)) & 127u) << 16));
-#endif
-}
-
-/// Types with codes of at most 7 bits and scales that half does not hold.
-template <uint TYPE> struct SevenBits { enum : bool { YES = false }; };
-template <> struct SevenBits<BLOCK_Q2_K> { enum : bool { YES = true }; };
-template <> struct SevenBits<BLOCK_Q3_K> { enum : bool { YES = true }; };
-template <> struct SevenBits<BLOCK_Q4_K> { enum : bool { YES = true }; };
-template <> struct SevenBits<BLOCK_Q5_K> { enum : bool { YES = true }; };
-template <> struct SevenBits<BLOCK_Q6_K> { enum : bool { YES = true }; };
-template <> struct SevenBits<BLOCK_Q6_K_EIGHTS> { enum : bool { YES = true }; };
-
-/// Eight of the sixteen weights from 16 i on, the lower or the upper ones, of pieces as they were loaded,
-/// of which there are one or, of floats, two.
-template <class U, bool SEVEN_BITS> struct Eight {
-    static inline void unpack(thread const U* pieces, uint i, uint upper, thread uint* words) {
-        if (U::VALUES == 8) {
-            U::unpack(pieces[U::VALUES == 8 ? upper : 0], 2 * i + upper, words);
-            return;
-        }
-        uint all[8];
-        U::unpack(pieces[0], i, all);
-#pragma unroll
-        for (uint n = 0; n < 4; n++) words[n] = all[4 * upper + n];
-    }
-};
-
-/// code + 192 is exact, and so nearly is what that adds to the offset.
-template <class U> struct Eight<U, true> {
-    static inline void unpack(thread const U* pieces, uint i, uint upper, thread uint* words) {
-        typedef typename U::B B;
-        Group group;
-        B::decode(pieces[0].chunk, B::unit(i), B::group(i), group);
-        const float offset = group.offset - 192.0f * group.scale;
-        float v[8];
-#pragma unroll
-        for (uint n = 0; n < 8; n++) {
-            const uint code = (group.q[2 * upper + n / 4] & 0x7f7f7f7fu) ^ 0x40404040u; // plus 64, not signed
-            v[n] = fma(byte_and_128(code, n % 4), group.scale, offset);
-        }
-        tile_words8(v, words);
-    }
-};
-
 /// Weights of a row and a chunk, which is HALVES times 64 columns: of each half the lane's sixteen, or
 /// anything finite behind the end of the row.
 template <uint TYPE, uint ALIGN, uint N> struct Halves {
@@ -115,7 +63,15 @@ template <uint TYPE, uint ALIGN, uint N> struct Halves {
     }
     /// Eight values of half h: the lower or the upper ones.
     static inline void unpack(thread const Halves& w, uint k, uint h, uint upper, uint c, thread uint* words) {
-        Eight<U, SevenBits<TYPE>::YES>::unpack(w.pieces[h], 4 * (k * N + h) + c, upper, words);
+        const uint i = 4 * (k * N + h) + c;
+        if (PIECES == 2) {
+            U::unpack(w.pieces[h][upper % PIECES], 2 * i + upper, words);
+            return;
+        }
+        uint all[8];
+        U::unpack(w.pieces[h][0], i, all);
+#pragma unroll
+        for (uint n = 0; n < 4; n++) words[n] = all[4 * upper + n];
     }
 };
 
@@ -243,35 +199,26 @@ inline void multiply(thread const Part& part, thread const Place& at, device con
 }
 
 /// Adds up what the simdgroups that share rows have, in their order, and writes the results, 16 rows and
-/// 16 tokens at a time. What is added to them is on its way meanwhile.
+/// 16 tokens at a time.
 inline void finish(thread const Part& part, thread const Place& at, uint tokens, device const float* residual,
                    threadgroup float* sums_of_all, thread const TileC* sums) {
     const uint stride = OWN_BYTES / 4, together = at.simdgroup / at.split * at.split;
     const uint threads = 32 * at.split, thread_index = 32 * (at.simdgroup - together) + at.lane;
-#pragma unroll
     for (uint i = 0; i < SUMS; i++) {
         const uint row0 = at.row + 16 * (i / TILES_T), token0 = at.token + 16 * (i % TILES_T);
-        float factor[SIMDGROUPS], bias[SIMDGROUPS], other[SIMDGROUPS];
-#pragma unroll
-        for (uint n = 0; n < SIMDGROUPS; n++) {
-            const uint e = n * threads + thread_index, row = row0 + e % 16, token = token0 + e / 16;
-            const bool ok = e < 256 && row < part.rows && token < tokens;
-            factor[n] = ok ? *(device const float*)(part.x + packed_few_factor(token, part.cols)) : 0.0f;
-            bias[n] = ok && (part.how & HOW_BIAS) ? part.bias[row] : 0.0f;
-            other[n] = ok && (part.how & HOW_RESIDUAL) ? residual[ulong(token) * part.rows + row] : 0.0f;
-        }
         threadgroup_barrier(mem_flags::mem_threadgroup);
         tile_store(sums[i], sums_of_all + at.simdgroup * stride, SUM_STRIDE, at.lane);
         threadgroup_barrier(mem_flags::mem_threadgroup);
-#pragma unroll
-        for (uint n = 0; n < SIMDGROUPS; n++) {
-            const uint e = n * threads + thread_index, row = row0 + e % 16, token = token0 + e / 16;
-            if (e < 256 && row < part.rows && token < tokens) {
-                threadgroup const float* p = sums_of_all + together * stride + e % 16 * SUM_STRIDE + e / 16;
-                float sum = p[0];
-                for (uint s = 1; s < at.split; s++) sum += p[s * stride];
-                const float v = activated(sum * factor[n] + bias[n], HOW_ACTIVATION(part.how));
-                part.out[ulong(token) * part.rows + row] = v + other[n];
+        for (uint e = thread_index; e < 256; e += threads) {
+            const uint row = row0 + e % 16, token = token0 + e / 16;
+            threadgroup const float* p = sums_of_all + together * stride + e % 16 * SUM_STRIDE + e / 16;
+            float sum = p[0];
+            for (uint s = 1; s < at.split; s++) sum += p[s * stride];
+            if (row < part.rows && token < tokens) {
+                const ulong to = ulong(token) * part.rows + row;
+                const float factor = *(device const float*)(part.x + packed_few_factor(token, part.cols));
+                const float v = sum * factor + (part.how & HOW_BIAS ? part.bias[row] : 0.0f);
+                part.out[to] = activated(v, HOW_ACTIVATION(part.how)) + (part.how & HOW_RESIDUAL ? residual[to] : 0.0f);
             }
         }
     }
