@@ -2,7 +2,7 @@
 //
 //     out_p[t, r] = act_p(sum_k x_p[t, k] w_p[r, k] + bias_p[r]) (+ residual[t, r])
 //
-// x_p: packed rows (include/packed.h), [T, COLS_p]; w_p: [ROWS_p, COLS_p] of a type of block;
+// x_p: packed rows (include/packed_few.h), [T, COLS_p]; w_p: [ROWS_p, COLS_p] of a type of block;
 // bias_p: [ROWS_p]; out_p: [T, ROWS_p]. A residual [T, ROWS_0], which only a single part has, is
 // buffer b1. T are the step's rows, or with OUTPUTS its outputs. What is not used may be any memory.
 //
@@ -10,8 +10,8 @@
 //
 // Grid: (groups of TOKENS tokens, groups of 16 TALL SIMDGROUPS / SPLIT weight rows, part after part).
 // Every weight is loaded once for up to TOKENS tokens and unpacked to half in registers. Sums are f32; in
-// which order depends on SPLIT, which depends on the matrices alone: of the chunks of 64 columns
-// simdgroup i of SPLIT adds up i, i + SPLIT, ..., and then their sums are added.
+// which order depends on SPLIT, which depends on the matrices alone: of the chunks of 64 columns (128
+// of Q8_0) simdgroup i of SPLIT adds up i, i + SPLIT, ..., and then their sums are added.
 //
 // A launch knows up to two types of blocks; HOW_p has bits: 0-3 which x, 4 which type,
 // 5-7 activation, 8 bias, 9 residual.

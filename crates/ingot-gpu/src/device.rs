@@ -121,7 +121,8 @@ pub struct Info {
     pub int8_dot: bool,
     /// True if four simdgroups multiply matrices together, as `kernels/include/wide.h` does.
     pub wide: bool,
-    /// From how many sequences of one row on products are faster on matrix units, if that is known.
+    /// From how many sequences of one row on products are faster on matrix units than one by one;
+    /// none where that was not measured.
     pub few_from: Option<usize>,
 }
 

@@ -4,7 +4,9 @@
 //! vector path, prompt chunks the tile path, in pieces short enough that no
 //! submission holds the device for long. A row's way depends on nothing but the
 //! number of rows its own sequence has in the step, so that its result does not
-//! depend on the company it is in. For each shape of step the launches are
+//! depend on the company it is in; but where a device says so, products of several
+//! sequences with one row each share weights, on matrix units, which is another
+//! way of rounding than that of one. For each shape of step the launches are
 //! recorded once and then submitted again and again: what differs from step to
 //! step lies in the step buffer.
 

@@ -17,7 +17,7 @@ use ingot_plan::{Buf, Op, WeightId};
 pub enum Path {
     /// Every sequence has one row: matrix-vector kernels.
     Vector,
-    /// The same for several sequences, whose products share weights.
+    /// The same for several sequences, whose products share weights on matrix units.
     Few,
     /// Prompt chunks: matrix kernels on tiles.
     Tile,
