@@ -5,11 +5,11 @@ mod common;
 
 use common::executor;
 use ingot_format::DType;
-use ingot_golden::{Difference, Feeder, Golden, compare};
+use ingot_golden::{Difference, Feeder, Golden, argmax, compare};
 use ingot_gpu::sim::{Options, SimDevice};
-use ingot_gpu::{Gpu, GpuExecutor, GpuOptions};
+use ingot_gpu::{DeviceKind, Gpu, GpuExecutor, GpuOptions};
 use ingot_models::Model;
-use ingot_plan::{Executor, PAGE, Precision, Sequence, Step};
+use ingot_plan::{Draw, PAGE, Precision, Sequence, Step, Window};
 
 /// Runs a golden file; checks the greedy text as far as the margins decide it.
 fn run(golden: &Golden, precision: Precision, options: &GpuOptions) -> Difference {
@@ -130,32 +130,44 @@ fn company_changes_nothing() {
     }
 }
 
+const FEW: [&str; 5] =
+    ["llama-k-q4_k_m", "qwen3-s-q8_0", "mistral-sw16-s-f16", "rwkv7-k-q4_k_m", "gemma3-s-q8_0"];
+
+/// An executor with so many fresh sequences, of which products share weights from four on.
+fn sharing(golden: &Golden, precision: Precision, sequences: usize) -> Box<dyn Gpu> {
+    let mut executor: Box<dyn Gpu> = match common::device() {
+        DeviceKind::Sim => {
+            let options = Options { few_from: Some(4), shares_memory: false, ..Options::default() };
+            let Model { plan, weights, .. } = golden.load(precision);
+            let device = SimDevice::with(options).unwrap();
+            let options = GpuOptions::default();
+            Box::new(GpuExecutor::new(device, plan, &weights, &options, &mut |_, _| ()).unwrap())
+        }
+        _ => executor(golden.load(precision), &GpuOptions::default()),
+    };
+    executor.reserve(sequences, sequences).unwrap();
+    (0..sequences).for_each(|slot| executor.clear_slot(slot as u32).unwrap());
+    executor
+}
+
+/// One token of each sequence after so many.
+fn singles(tokens: &[u32], past: usize) -> Step {
+    join(&tokens.chunks(1).collect::<Vec<_>>(), &vec![past; tokens.len()])
+}
+
 /// Several sequences whose products share weights: as exact as one alone, and the same bits
 /// whoever else there is.
 #[test]
 fn few_sequences_share_weights() {
-    for golden in Golden::all() {
-        if !["llama-k-q4_k_m", "qwen3-s-q8_0", "mistral-sw16-s-f16", "rwkv7-k-q4_k_m", "gemma3-s-q8_0"]
-            .contains(&golden.name.as_str())
-        {
-            continue;
-        }
+    for golden in Golden::all().iter().filter(|g| FEW.contains(&g.name.as_str())) {
         let run = |sequences: usize, precision| {
-            let options = Options { few_from: Some(4), shares_memory: false, ..Options::default() };
-            let Model { plan, weights, .. } = golden.load(precision);
-            let device = SimDevice::with(options).unwrap();
-            let mut executor =
-                GpuExecutor::new(device, plan, &weights, &GpuOptions::default(), &mut |_, _| ()).unwrap();
-            executor.reserve(sequences, sequences).unwrap();
-            (0..sequences).for_each(|slot| executor.clear_slot(slot as u32).unwrap());
+            let mut executor = sharing(golden, precision, sequences);
             let mut first_of_all = Vec::new();
             for (past, token) in golden.prompt.iter().enumerate().take(20) {
                 // The others write something else.
-                let tokens: Vec<u32> =
-                    (0..sequences).map(|i| if i == 0 { *token } else { i as u32 }).collect();
-                let inputs: Vec<&[u32]> = tokens.chunks(1).collect();
+                let other = |i: usize| if i == 0 { *token } else { i as u32 };
+                let step = singles(&(0..sequences).map(other).collect::<Vec<_>>(), past);
                 let mut logits = Vec::new();
-                let step = join(&inputs, &vec![past; sequences]);
                 executor.run(&step, &mut logits).unwrap();
                 let kernels = executor.describe(&step).unwrap();
                 assert_eq!(kernels.iter().any(|d| d.kernel == "linear_few"), sequences >= 4);
@@ -163,15 +175,38 @@ fn few_sequences_share_weights() {
             }
             first_of_all
         };
-        let exact = &golden.logits[..];
         let alone = run(1, Precision::Q8);
         let few = run(4, Precision::Q8);
-        let error = |logits: &[f32]| compare(logits, &exact[..logits.len()]).rel_rms;
-        println!("{}: {} alone, {} with others", golden.name, error(&alone), error(&few));
-        assert!(error(&few) <= 1.1 * error(&alone) + 1e-3, "{}", golden.name);
+        let exact = &golden.logits[..few.len()];
+        let [error_alone, error_few] = [&alone, &few].map(|logits| compare(logits, exact).rel_rms);
+        println!("{}: {error_alone} alone, {error_few} with others", golden.name);
+        assert!(error_few <= 1.1 * error_alone + 1e-3, "{}", golden.name);
         assert!(few == run(37, Precision::Q8), "{}: company", golden.name);
-        let d = compare(&run(5, Precision::F32), &exact[..few.len()]);
+        let d = compare(&run(5, Precision::F32), exact);
         assert!(d.max_abs < 3e-2, "{}: {d:?}", golden.name);
+    }
+}
+
+/// Windows of several sequences write what single steps do.
+#[test]
+fn windows_of_few_sequences() {
+    for golden in Golden::all().iter().filter(|g| FEW.contains(&g.name.as_str())) {
+        let (steps, first) = (5, &golden.prompt[..6]);
+        let mut executor = sharing(golden, Precision::Q8, first.len());
+        let (mut tokens, mut expected, mut logits) = (first.to_vec(), Vec::new(), Vec::new());
+        for past in 0..steps {
+            executor.run(&singles(&tokens, past), &mut logits).unwrap();
+            tokens = logits.chunks_exact(executor.plan().vocab()).map(argmax).collect();
+            expected.push(tokens.clone());
+        }
+        let mut executor = sharing(golden, Precision::Q8, first.len());
+        let mut written = vec![Vec::new(); first.len()];
+        let window =
+            Window { first: &singles(first, 0), draws: &vec![Draw::GREEDY; first.len()], ends: &[], steps };
+        assert!(executor.window(&window, &mut |sequence, token| written[sequence].push(token)).unwrap());
+        let written: Vec<Vec<u32>> =
+            (0..steps).map(|step| written.iter().map(|tokens| tokens[step]).collect()).collect();
+        assert_eq!(written, expected, "{}", golden.name);
     }
 }
 
