@@ -134,7 +134,7 @@ impl Case {
                 bench.step(&step);
                 let (source, packed, out) = (What::Scratch(0), What::Scratch(1), What::Scratch(2));
                 bench.put(source, &Random(1).values(tokens * cols, 0.0, 1.0));
-                bench.room(packed, Layout::of_tiles(&target, tokens).bytes(tokens, cols) / 4);
+                bench.room(packed, Layout::of_tiles(&target).bytes(tokens, cols) / 4);
                 bench.room(out, tokens * rows);
                 let shape = Shape { rows: tokens, outputs: 1, sequences: 1, context: tokens };
                 bench.run(&[pack(&shape, &target, cols, &Input::Rows(vec![source]), None, &[1])]);

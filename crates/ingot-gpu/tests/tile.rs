@@ -171,7 +171,7 @@ impl Case {
         let mut launches = Vec::new();
         let layout = match self.few {
             true => Layout::Few,
-            false => Layout::of_tiles(&target, self.tokens),
+            false => Layout::of_tiles(&target),
         };
         for n in 0..count {
             let bytes = layout.bytes(self.tokens, width(n));
@@ -201,7 +201,7 @@ impl Case {
             (false, false) => linear_tile(&plan, &target, &parts, residual_at, rows),
             (false, true) => {
                 let up = parts[1].weight;
-                assert!(gates(&plan, &target, [gate.weight, up], rows));
+                assert!(gates(&plan, &target, [gate.weight, up]));
                 gated_tile(&plan, &target, gate, up, Gate::Silu, rows)
             }
         };
@@ -390,8 +390,8 @@ fn gates_and_residuals() {
 fn wide_tiles() {
     use Activation::{Identity, SquaredRelu, Tanh};
     for dtype in DType::ALL.into_iter().filter(|d| *d != DType::F32) {
-        let cols = if dtype.block_len() == 256 { 512 } else { 96 };
-        wide(&[plain(dtype, 133, cols)], 65).check();
+        let cols = if dtype.block_len() == 256 { 256 } else { 96 };
+        wide(&[plain(dtype, 20, cols)], 9).check();
     }
     for (rows, cols, tokens) in [(1, 1, 66), (7, 200, 129), (129, 33, 70), (260, 64, 257)] {
         wide(&[plain(DType::F16, rows, cols)], tokens).check();
@@ -403,9 +403,7 @@ fn wide_tiles() {
         P(DType::Q4_K, 129, 256, 1, false, SquaredRelu),
         P(DType::Q6_K, 40, 256, 2, true, Activation::Sigmoid),
     ];
-    for norm in 0..3 {
-        Case { norm, ..wide(&parts[..2], 70) }.check();
-    }
+    Case { norm: 1, ..wide(&parts[..2], 70) }.check();
     wide(&parts, 90).check();
     Case { glu: true, residual: true, ..wide(&[P(DType::Q4_0, 70, 160, 0, true, Identity)], 80) }.check();
 }
@@ -446,11 +444,12 @@ fn wide_gates() {
 #[test]
 fn wide_rows_do_not_depend_on_each_other() {
     let parts = [plain(DType::Q8_0, 100, 320)];
-    // On one core columns are never shared, which would change the order of sums.
-    let of = |tokens| Case { cores: 1, ..wide(&parts, tokens) }.check();
-    let few = of(65);
-    for tokens in [128, 257] {
-        assert_eq!(of(tokens)[..few.len()], few, "{tokens} tokens");
+    for cores in [1, 100] {
+        let of = |tokens| Case { cores, ..wide(&parts, tokens) }.check();
+        let few = of(3);
+        for tokens in [128, 257] {
+            assert_eq!(of(tokens)[..few.len()], few, "{tokens} tokens");
+        }
     }
 }
 

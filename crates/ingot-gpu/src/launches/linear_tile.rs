@@ -74,11 +74,11 @@ pub(super) fn batches<'a>(
     Ok(batches)
 }
 
-/// Whether [`gated_tile`] is there for two matrices `[R, C]` and so many rows.
-pub fn gates(plan: &Plan, target: &Target, [gate, up]: [WeightId; 2], rows: usize) -> bool {
+/// Whether [`gated_tile`] is there for two matrices `[R, C]`.
+pub fn gates(plan: &Plan, target: &Target, [gate, up]: [WeightId; 2]) -> bool {
     let [gate, up] = [plan.weight(gate), plan.weight(up)];
     let alike = gate.dtype == up.dtype && gate.shape == up.shape;
-    alike && gate.dtype != DType::F32 && target.is_wide(rows) && !target.exact
+    alike && gate.dtype != DType::F32 && target.wide && !target.exact
 }
 
 /// The launches for `f(gate x) * (up x)`, written to the gate's `out`; `up` is like the gate's matrix, see [`gates`].
@@ -136,8 +136,8 @@ impl<'a> Batch<'a> {
     fn launches(&self, plan: &Plan, target: &Target, extra: Extra, rows: usize) -> Vec<Launch> {
         let part_rows = self.shapes(plan).map(|(rows, _)| rows);
         let kernel = self.kernel(plan, "linear_tile", extra).option("TILE_F32", target.exact);
-        let layout = Layout::of_tiles(target, rows);
-        if !target.is_wide(rows) {
+        let layout = Layout::of_tiles(target);
+        if !target.wide {
             let tiles = Tiles::choose(target, &part_rows, rows);
             let kernel = tiles.kernel(kernel).uint("FIRST", 0);
             let operands = self.operands(plan, extra, layout, rows, Operand::write);
@@ -305,6 +305,8 @@ impl Wide {
     /// Tiles of tokens that are on their way at a time, and what they have to be aligned to.
     const STAGES: usize = 4;
     const ALIGN: usize = 1024;
+    /// What is halved must not depend on how many tokens there happen to be.
+    const USUAL_TOKENS: usize = 512;
 
     /// The size of a tile, and the tiles in the order they are worked on: so many as fill all cores again
     /// and again, then the rest in halves, if that keeps no more cores busy than there are.
@@ -314,9 +316,11 @@ impl Wide {
         gated: bool,
         tokens: usize,
     ) -> (Self, Vec<Run>) {
-        let size = Self { tokens: wide_tile(target.exact, tokens), rows: if gated { 64 } else { 128 } };
+        let of =
+            |tokens| Self { tokens: wide_tile(target.exact, tokens), rows: if gated { 64 } else { 128 } };
+        let (size, usual) = (of(tokens), of(Self::USUAL_TOKENS));
         let count: usize = part_rows.iter().map(|rows| rows.div_ceil(size.rows)).sum();
-        let (cores, of_tokens) = (target.cores.max(1), tokens.div_ceil(size.tokens));
+        let (cores, of_tokens) = (target.cores.max(1), Self::USUAL_TOKENS / usual.tokens);
         let rest = count * of_tokens % cores;
         let halved = if 2 * rest <= cores { rest.div_ceil(of_tokens) } else { 0 };
         // Launches of several parts are for all of them.
@@ -344,7 +348,7 @@ mod tests {
 
     #[test]
     fn wide_tiles_suit_the_work() {
-        let runs = |rows, gated, tokens| {
+        let runs = |rows, gated| {
             let target = Target {
                 cores: 132,
                 cache: DType::F16,
@@ -353,14 +357,13 @@ mod tests {
                 wide: true,
                 tuning: Tuning::default(),
             };
-            let (_, runs) = Wide::choose(&target, &[rows, 0, 0, 0, 0, 0, 0, 0], gated, tokens);
+            let (_, runs) = Wide::choose(&target, &[rows, 0, 0, 0, 0, 0, 0, 0], gated, 512);
             runs.into_iter().map(|run| (run.tiles, run.split)).collect::<Vec<_>>()
         };
-        assert_eq!(runs(4096, false, 512), [(0..32, 2)]);
-        assert_eq!(runs(6144, false, 512), [(0..48, 1)]);
-        assert_eq!(runs(14336, true, 512), [(0..198, 1), (198..224, 2)]);
-        assert_eq!(runs(128 * 66, false, 512), [(0..66, 1)]);
-        assert_eq!(runs(4096, false, 2048), [(0..32, 1)]);
+        assert_eq!(runs(4096, false), [(0..32, 2)]);
+        assert_eq!(runs(6144, false), [(0..48, 1)]);
+        assert_eq!(runs(14336, true), [(0..198, 1), (198..224, 2)]);
+        assert_eq!(runs(128 * 66, false), [(0..66, 1)]);
     }
 
     #[test]

@@ -61,11 +61,6 @@ pub struct Target {
 }
 
 impl Target {
-    /// Products of so many rows take the form of `kernels/include/wide.h`.
-    pub(crate) fn is_wide(&self, rows: usize) -> bool {
-        self.wide && rows > 64
-    }
-
     /// A device with so many cores, with the usual sizes and weights as they are in files.
     pub fn new(plan: &Plan, cores: u32, options: &GpuOptions) -> Self {
         // A router decides by comparing: nothing on the way to it is rounded to 16 bits.

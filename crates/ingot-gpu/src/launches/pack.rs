@@ -55,9 +55,9 @@ pub enum Layout {
 }
 
 impl Layout {
-    /// That of `linear_tile` for so many rows.
-    pub fn of_tiles(target: &Target, rows: usize) -> Self {
-        match (target.is_wide(rows), target.exact) {
+    /// That of `linear_tile`.
+    pub fn of_tiles(target: &Target) -> Self {
+        match (target.wide, target.exact) {
             (true, true) => Self::WideExact,
             (true, false) => Self::Wide,
             (false, true) => Self::Float,
@@ -112,7 +112,7 @@ pub fn pack(
     norm: Option<Norm>,
     to: &[u32],
 ) -> Launch {
-    let layout = Layout::of_tiles(target, shape.rows);
+    let layout = Layout::of_tiles(target);
     pack_as(shape, layout, width, input, norm, to)
 }
 

@@ -22,7 +22,7 @@ pub(super) fn emit(graph: &Graph, target: &Target, shape: &Shape, path: Path) ->
         Path::Few => false,
         Path::Tile => {
             let exact = target.exact || delicate[op];
-            l::linear_tile::gates(graph.plan, &Target { exact, ..*target }, matrices, shape.rows)
+            l::linear_tile::gates(graph.plan, &Target { exact, ..*target }, matrices)
         }
     };
     let groups = groups(graph, path, &products, &gates);
@@ -273,7 +273,7 @@ impl<'a> Emitter<'_, 'a> {
         let target = Target { exact: tile && self.is_exact(groups[0]), ..*self.target };
         let kind = self.plan.buffer(groups[0].op.parts[0].out).rows;
         let shape = Shape { rows: self.rows(kind), ..*self.shape };
-        let layout = if tile { Layout::of_tiles(&target, shape.rows) } else { Layout::Few };
+        let layout = if tile { Layout::of_tiles(&target) } else { Layout::Few };
         self.pack(ops, groups, layout, &shape);
         if let (Some(glu), [gate, up]) = (groups[0].glu, &groups[0].op.parts[..]) {
             let x = What::Scratch(self.packed_inputs[&(groups[0].op.x, layout)]);
