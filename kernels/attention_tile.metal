@@ -17,16 +17,13 @@
 // brought into the range of half by powers of two. The softmax is f32; values of v beyond the range of
 // half are cut off. attention_exact.metal does the same in f32.
 //
-// variants: HEAD=32; HEAD=64; HEAD=96; HEAD=256; CACHE=1; CACHE=2; SHARED=2; HEAD=64 CACHE=2; HEAD=256 CACHE=1
+// variants: HEAD=32; HEAD=64; HEAD=96; HEAD=256; CACHE=1; CACHE=2; HEAD=64 CACHE=2; HEAD=256 CACHE=1
 // N, rounded up to a multiple of 32.
 #ifndef HEAD
 #define HEAD 128
 #endif
 #ifndef QUERIES
 #define QUERIES 64
-#endif
-#ifndef SHARED
-#define SHARED 1 // heads that share keys and values
 #endif
 #include "attention_tile.h"
 
@@ -39,10 +36,11 @@ kernel void attention_tile(device const float* q [[buffer(0)]],
                            uint thread_index [[thread_index_in_threadgroup]],
                            uint lane [[thread_index_in_simdgroup]],
                            uint simdgroup [[simdgroup_index_in_threadgroup]]) {
-    threadgroup TileVector tiles[TILES_SIZE / (sizeof(TileVector) / 16)];
+    threadgroup BlockVector tiles[2 * KEYS * HEAD / BLOCK_VECTOR];
     threadgroup float key_scales[KEYS];
     threadgroup float own_values[OWN_SIZE];
-    threadgroup tile_t* slots = tiles_begin(tiles);
+    threadgroup tile_t* keys = (threadgroup tile_t*)tiles;
+    threadgroup tile_t* values = keys + KEYS * HEAD;
     threadgroup float* own = own_values + simdgroup * (OWN_SIZE / SIMDGROUPS);
     grid_dependency_wait();
 
@@ -53,58 +51,44 @@ kernel void attention_tile(device const float* q [[buffer(0)]],
     const Work work = find_work(step, tile);
     Source source;
     source.cache = cache;
-    const uint strip = simdgroup % (QUERIES / 16), head = group.x * SHARED + simdgroup / (QUERIES / 16);
-    source.column = head / (HEADS / KV_HEADS) * N;
+    source.column = group.x / (HEADS / KV_HEADS) * N;
     source.limit = work.position + work.rows; // no key from here on is seen
     uint position = first_seen(work.position) / KEYS * KEYS;
     const uint end = work.rows > 0 ? source.limit : position;
     Pieces pieces;
-    uint next_page = 0;
     if (position < end) {
         source.page = page_of(step, work.sequence, position);
         load_scales(source, position, thread_index, key_scales);
-        block_begin(pieces, slots, source, 0, position, thread_index);
-        if (SLOTS == 3) block_begin(pieces, slots + SLOT, source, 1, position, thread_index);
-        if (position + KEYS < end) next_page = page_of(step, work.sequence, position + KEYS);
+        block_begin(pieces, keys, source, 0, position, thread_index);
     }
-#if AHEAD
-    keys_ahead(source, step, work, position, end, group.x % (HEADS / KV_HEADS / SHARED) + group.y * (HEADS / KV_HEADS / SHARED),
-               HEADS / KV_HEADS / SHARED * groups.y, thread_index);
-#endif
     Rows rows;
-    load_rows(rows, q, work, head, strip, own, lane);
-    const BlockAt keys_at = keys_begin(slots, lane), values_at = values_begin(slots, lane);
+    load_rows(rows, q, work, group.x, simdgroup, own, lane);
+    const BlockAt keys_at = block_at_keys(keys, lane), values_at = block_at_values(values, lane);
     TileC sums[HEAD / 16];
 #pragma unroll
     for (uint n = 0; n < HEAD / 16; n++) tile_zero(sums[n]);
     if (CACHE != 0) threadgroup_barrier(mem_flags::mem_threadgroup);
-    if (position < end) block_end(pieces, slots, key_scales, true, thread_index);
+    if (position < end) block_end(pieces, keys, key_scales, true, thread_index);
 
-    uint keys = 0, values = SLOT, spare = (SLOTS - 1) * SLOT;
     for (; position < end; position += KEYS) {
         block_wait();
+        block_begin(pieces, values, source, 1, position, thread_index);
         const bool more = position + KEYS < end;
-        if (SLOTS == 2) block_begin(pieces, slots + values, source, 1, position, thread_index);
-        source.page = next_page;
-        if (SLOTS == 3) block_begin_if(more, pieces, slots + spare, source, 0, position + KEYS, thread_index);
-        if (position + 2 * KEYS < end) next_page = page_of(step, work.sequence, position + 2 * KEYS);
+        const uint next_page = more ? page_of(step, work.sequence, position + KEYS) : 0;
         float v[KEYS / 2], shrink[2];
-        multiply_keys(v, rows, keys_at + SLOT_ADDRESS * keys, own, lane);
+        multiply_keys(v, rows, keys_at, own, lane);
         soften(v, shrink, rows, position, key_scales, lane);
-        if (SLOTS == 2) block_end(pieces, slots + values, key_scales, false, thread_index);
+        block_end(pieces, values, key_scales, false, thread_index);
         block_wait();
-        if (SLOTS == 2 && more) load_scales(source, position + KEYS, thread_index, key_scales);
-        block_begin_if(more, pieces, slots + keys, source, SLOTS - 2, position + KEYS, thread_index);
-        tile_rows_scaled(sums, HEAD / 16, shrink[0], shrink[1], own, lane);
-        add_values(sums, v, values_at + SLOT_ADDRESS * values, own, lane);
-        if (CACHE != 0) threadgroup_barrier(mem_flags::mem_threadgroup);
-        if (SLOTS == 2 && more) block_end(pieces, slots + keys, key_scales, true, thread_index);
-        if (SLOTS == 3) {
-            const uint first = keys;
-            keys = spare;
-            spare = values;
-            values = first;
+        if (more) {
+            source.page = next_page;
+            load_scales(source, position + KEYS, thread_index, key_scales);
+            block_begin(pieces, keys, source, 0, position + KEYS, thread_index);
         }
+        tile_rows_scaled(sums, HEAD / 16, shrink[0], shrink[1], own, lane);
+        add_values(sums, v, values_at, own, lane);
+        if (CACHE != 0) threadgroup_barrier(mem_flags::mem_threadgroup);
+        if (more) block_end(pieces, keys, key_scales, true, thread_index);
     }
 
 #pragma unroll
@@ -119,10 +103,10 @@ kernel void attention_tile(device const float* q [[buffer(0)]],
         tile_rows(sums[n], v, own, lane);
 #pragma unroll
         for (uint i = 0; i < 4; i++) {
-            const uint row = 16 * strip + lane / 4 + i % 2 * 8, column = 16 * n + i / 2 * 8 + 2 * (lane % 4);
+            const uint row = 16 * simdgroup + lane / 4 + i % 2 * 8, column = 16 * n + i / 2 * 8 + 2 * (lane % 4);
             if (row < work.rows && column < N) {
                 const float factor = rows.total[i % 2];
-                const ulong to = ulong(work.first + row) * (HEADS * N) + head * N + column;
+                const ulong to = ulong(work.first + row) * (HEADS * N) + group.x * N + column;
                 *(device float2*)(out + to) = float2(v[2 * i] * factor, v[2 * i + 1] * factor);
             }
         }

@@ -25,7 +25,7 @@
 #define P_STRIDE (CHUNK + TILE_PAD)        // of a product's rows
 #define PRODUCT_AT(i) ((i) * CHUNK * P_STRIDE)
 
-/// Row `t` of a product up to column `last`, the rest undefined.
+/// Row `t` of a product up to column t, the rest undefined.
 inline void product_row(thread float* row, threadgroup const float* product, uint t) {
 #pragma unroll
     for (uint s = 0; s <= t; s += 4) {

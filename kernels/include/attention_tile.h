@@ -15,35 +15,11 @@
 #else
 #define KEYS 16
 #endif
-#ifndef SLOTS
-#if defined(INGOT_CUDA) && CACHE == 0 && HEAD <= 128
-#define SLOTS 3
-#else
-#define SLOTS 2
-#endif
-#endif
-#ifndef AHEAD
-#define AHEAD 0
-#endif
-#define SLOT (KEYS * HEAD)
-#if defined(INGOT_CUDA)
-#define SLOT_ADDRESS 2
-#else
-#define SLOT_ADDRESS 1
-#endif
-#define SIMDGROUPS (QUERIES / 16 * SHARED)
+#define SIMDGROUPS (QUERIES / 16)
 #define THREADS (32 * SIMDGROUPS)
 #define INGOT_THREADS THREADS // so that NVIDIA's compiler gives each enough registers
 #include "attention_block.h"
 #include "tile_rows.h"
-#if WIDE
-#include "attention_wide.h"
-typedef WideVector TileVector;
-#else
-typedef uint4 TileVector;
-#endif
-#define TILES_SIZE (SLOTS * KEYS * VECTORS) // of 16 bytes
-
 // What simdgroups exchange values of a C with, where they have to.
 #if defined(__METAL_VERSION__)
 #define OWN_SIZE (SIMDGROUPS * TILE_ROWS_OWN)
@@ -204,34 +180,11 @@ inline void add_values(thread TileC* sums, thread const float* weights, BlockAt 
 #endif
 }
 
-/// Waits for the block that is needed now.
+/// Waits for the block that is on its way.
 inline void block_wait() {
-    tile_copies_wait(SLOTS - 2);
+    tile_copies_wait(0);
 #if WIDE
     wide_stored();
 #endif
     threadgroup_barrier(mem_flags::mem_threadgroup);
-}
-/// Begins a block, or nothing, which counts as one that is on its way.
-inline void block_begin_if(bool ok, thread Pieces& pieces, threadgroup tile_t* block, thread const Source& source,
-                           uint which, uint position, uint thread_index) {
-    if (ok) block_begin(pieces, block, source, which, position, thread_index);
-    if (!ok) tile_copies_end();
-}
-
-/// Where blocks are, and where they are for products.
-inline threadgroup tile_t* tiles_begin(threadgroup TileVector* tiles) { return (threadgroup tile_t*)tiles; }
-inline BlockAt keys_begin(threadgroup const tile_t* keys, uint lane) {
-#if WIDE
-    return tile_address(keys);
-#else
-    return block_at_keys(keys, lane);
-#endif
-}
-inline BlockAt values_begin(threadgroup const tile_t* values, uint lane) {
-#if WIDE
-    return tile_address(values);
-#else
-    return block_at_values(values, lane);
-#endif
 }

@@ -4,8 +4,8 @@
 // sees this.
 #pragma once
 
-/// Rows of eight times 64 values, which begin at multiples of 1024.
-struct alignas(1024) WideVector {
+/// Eight rows of 64 values, which begin at a multiple of 1024.
+struct alignas(1024) WideRows {
     uint4 v[64];
 };
 
