@@ -108,6 +108,8 @@ template <uint TYPE, uint ALIGN> struct UnpackedFloats {
     static inline bool same(uint, uint) { return false; }
     static inline void load(device const uchar* row, uint i, uint cols, thread UnpackedFloats& w) {
         const bool ok = 8 * i < cols;
+        const typename B::Chunk zeros = {};
+        w.chunk = zeros;
         B::load(ok, row, ok ? i : 0, ok ? min(cols - 8 * i, 8u) : 0, w.chunk);
     }
     static inline void unpack(thread const UnpackedFloats& w, uint, thread uint* words) {

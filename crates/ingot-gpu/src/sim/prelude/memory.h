@@ -356,5 +356,8 @@ template <class T> INLINE T load_stream(device_ptr<const T> p) { return *p; }
 template <class T> INLINE T load_stream(device_ptr<T> p) { return *p; }
 template <class T> INLINE T load_stream_if(bool ok, device_ptr<const T> p) { return ok ? T(*p) : T(0); }
 template <class T> INLINE T load_stream_if(bool ok, device_ptr<T> p) { return ok ? T(*p) : T(0); }
+template <class T> INLINE void load_stream_into(bool ok, device_ptr<const T> p, T& v) {
+    if (ok) v = T(*p);
+}
 
 } // namespace msl
