@@ -47,7 +47,7 @@
 #define WIDE 0
 #endif
 #if WIDE
-#define LOAD_16_IF load_lines_if // what lanes leave of a line is what they load next
+#define LOAD_16_INTO load_lines_into // what lanes leave of a line is what they load next
 #endif
 #include "activation.h"
 #include "packed.h"

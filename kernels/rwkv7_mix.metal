@@ -24,6 +24,8 @@
 #include "rwkv7.h"
 #include "step.h"
 
+#define INGOT_THREADS (64 * CHUNKS) // most that a launch has
+
 #ifndef BLEND
 #define BLEND 0
 #endif
@@ -81,14 +83,23 @@ kernel void rwkv7_mix(device const float* r [[buffer(0)]],
     head_load(rk, r_k + group.x * HEAD, lane, HEAD);
     head_load(scale, weight + group.x * HEAD, lane, HEAD);
     head_load(shift, bias + group.x * HEAD, lane, HEAD);
+    SequencePlace place = {0, 0, 0};
+    ulong own_values = group.x * (HEAD * HEAD), each = ulong(HEADS) * (HEAD * HEAD);
+    if (STEP_IS_EARLY) {
+        place = sequence_place(step, group.y);
+        prefetch_values(state + place.slot * each + own_values, HEAD * HEAD, 32 * simdgroup + lane, 4 * HEAD);
+    }
     grid_dependency_wait();
+    if (!STEP_IS_EARLY) {
+        place = sequence_place(step, group.y);
+    }
 
-    uint rows = sequence_rows(step, group.y);
-    ulong first = ulong(sequence_first_row(step, group.y)) * (HEADS * HEAD) + group.x * HEAD;
+    uint rows = place.rows;
+    ulong first = ulong(place.first_row) * (HEADS * HEAD) + group.x * HEAD;
     uint batch = min(HEAD / 8, uint(BATCH)); // of HEAD / 8 simdgroups
     Row next;
     FETCH(0);
-    device float* own_state = state + (ulong(sequence_slot(step, group.y)) * HEADS + group.x) * (HEAD * HEAD);
+    device float* own_state = state + place.slot * each + own_values;
     float4 s[CHUNKS];
     wkv_load(s, own_state, HEAD, lane, simdgroup);
 
@@ -120,6 +131,9 @@ kernel void rwkv7_mix(device const float* r [[buffer(0)]],
         threadgroup_barrier(mem_flags::mem_threadgroup);
         wkv_rows(s, vectors4, min(batch, rows - begin), lane, simdgroup);
         threadgroup_barrier(mem_flags::mem_threadgroup);
+        if (begin + batch >= rows) {
+            wkv_store(s, own_state, HEAD, lane, simdgroup);
+        }
         if (have) {
             float y[PER_LANE], v0[PER_LANE];
             vector_load(y, vectors + VECTOR_AT(V_Y, simdgroup), lane, HEAD);
@@ -131,5 +145,4 @@ kernel void rwkv7_mix(device const float* r [[buffer(0)]],
             head_store(y, out + first + ulong(row) * (HEADS * HEAD), lane, HEAD);
         }
     }
-    wkv_store(s, own_state, HEAD, lane, simdgroup);
 }

@@ -111,16 +111,25 @@ kernel void shift(device const float* x [[buffer(0)]],
     row_load(scale, weight, thread_index);
     row_load(offset, bias, thread_index);
 #endif
+    uint t = group.x, s = 0;
+    SequencePlace place = {0, 0, 0};
+    if (STEP_IS_EARLY) {
+        s = row_sequence(step, t);
+        place = sequence_place(step, s);
+        if (t == place.first_row) {
+            prefetch_values(state + ulong(place.slot) * COLS, COLS, thread_index, THREADS);
+        }
+    }
     grid_dependency_wait();
-
-    uint t = group.x;
-    uint s = row_sequence(step, t);
-    uint begin = sequence_first_row(step, s);
     ulong at = ulong(t) * COLS;
     row_load(h, x + at, thread_index);
-    bool stored = DIRECT || t == begin;
+    if (!STEP_IS_EARLY) {
+        s = row_sequence(step, t);
+        place = sequence_place(step, s);
+    }
+    bool stored = DIRECT || t == place.first_row;
     if (stored) {
-        row_load(previous, state + ulong(sequence_slot(step, s)) * COLS, thread_index);
+        row_load(previous, state + ulong(place.slot) * COLS, thread_index);
     } else {
         row_load(previous, x + at - COLS, thread_index);
     }
@@ -131,8 +140,8 @@ kernel void shift(device const float* x [[buffer(0)]],
     }
 #endif
     if (DIRECT) {
-        row_store(h, next + ulong(sequence_slot(step, s)) * COLS, thread_index);
-    } else if (t + 1 == begin + sequence_rows(step, s)) {
+        row_store(h, next + ulong(place.slot) * COLS, thread_index);
+    } else if (t + 1 == place.first_row + place.rows) {
         row_store(h, next + ulong(s) * COLS, thread_index);
     }
     blend_store(h, previous, mixes, 0, out0 + at, thread_index);

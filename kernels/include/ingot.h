@@ -33,8 +33,15 @@ template <typename T> inline T load_stream(device const T* p) { return *p; }
 /// The same, or zero; all such loads of an unrolled loop are issued together.
 template <typename T> inline T load_stream_if(bool ok, device const T* p) { return ok ? *p : T(0); }
 
+/// The same into `v`, which otherwise stays as it is. A loop that loads ahead into the same variables again and
+/// again does so with this: a value that may be zero instead is moved, and for that waited for, at once.
+template <typename T> inline void load_stream_into(bool ok, device const T* p, thread T& v) {
+    if (ok) v = *p;
+}
 /// The same of 16 bytes whose neighbours other simdgroups are about to load.
-template <typename T> inline T load_lines_if(bool ok, device const T* p) { return ok ? *p : T(0); }
+template <typename T> inline void load_lines_into(bool ok, device const T* p, thread T& v) {
+    if (ok) v = *p;
+}
 #endif
 
 /// bf16 bits as a float.

@@ -104,10 +104,16 @@ template <class D> inline uint first_unit(thread const Matrix& m, uint first, th
     return D::units(first) + at.sg % m.split * 32;
 }
 
-/// Loads the first units.
+/// Loads the first units. (What is not loaded has to be something.)
 template <class D>
 inline void stream_begin(thread Stream<D>& s, thread const Matrix& m, Area area, thread const Place& at) {
     stream_rows(s, m, area.row);
+    const typename D::Chunk none = {};
+#pragma unroll
+    for (uint a = 0; a < AHEAD; a++) {
+#pragma unroll
+        for (uint r = 0; r < STREAMED; r++) s.next[a][r] = none;
+    }
 #if !SKIP_ZEROS
 #pragma unroll
     for (uint a = 0; a < AHEAD; a++) {

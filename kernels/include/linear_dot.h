@@ -5,7 +5,7 @@
 //     Bytes                          RowBytes of the type
 //     STAGED, SPACED                 the input is rounded to threadgroup memory, and how
 //     units(cols)                    units in a row
-//     load(ok, row, u, cols, lane, c)   loads unit u, or something finite
+//     load(ok, row, u, cols, lane, c)   loads unit u; if not ok, c has something finite, or what it had
 //     input(ok, u, cols, x, in, sumsq)  zeros if not ok
 //     is_zero(in)
 //     dot(c, in, u, lane)            reached by all lanes of a simdgroup; 0 with an input that is not ok

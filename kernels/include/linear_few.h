@@ -3,7 +3,7 @@
 // these each takes every split-th chunk of columns. Weights go from device memory to
 // registers, AHEAD chunks before they are needed, and become fragments there.
 #pragma once
-#define LOAD_16_IF load_lines_if
+#define LOAD_16_INTO load_lines_into
 #include "activation.h"
 #include "few.h"
 #include "step.h"

@@ -38,3 +38,25 @@ inline uint sequence_slot(device const uint* step, uint s) { return step[step_en
 inline uint page_of(device const uint* step, uint s, uint position) {
     return step[step[4] + s * step[3] + position / PAGE];
 }
+
+/// Which rows a sequence has, and its slot. No launch of a window changes that, so where launches overlap
+/// it may be read before `grid_dependency_wait()`; STEP_IS_EARLY says so.
+struct SequencePlace {
+    uint first_row, rows, slot;
+};
+inline SequencePlace sequence_place(device const uint* step, uint s) {
+    return {sequence_first_row(step, s), sequence_rows(step, s), sequence_slot(step, s)};
+}
+#if defined(INGOT_CUDA)
+#define STEP_IS_EARLY 1
+#else
+#define STEP_IS_EARLY 0
+#endif
+
+/// Brings what will be read after `grid_dependency_wait()` into the second-level cache, `count` values
+/// by so many threads, where that can be done.
+inline void prefetch_values(device const float* values, uint count, uint thread_index, uint threads) {
+#if defined(INGOT_CUDA)
+    for (uint i = 8 * thread_index; i < count; i += 8 * threads) prefetch(values + i);
+#endif
+}

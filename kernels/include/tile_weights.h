@@ -107,7 +107,10 @@ template <uint TYPE, uint ALIGN> struct UnpackedFloats {
 
     static inline bool same(uint, uint) { return false; }
     static inline void load(device const uchar* row, uint i, uint cols, thread UnpackedFloats& w) {
-        const bool ok = 8 * i < cols;
+        const bool whole = cols % 64 == 0; // tiles have no columns that are not there
+        const bool ok = whole || 8 * i < cols;
+        const typename B::Chunk zeros = {};
+        if (!whole) w.chunk = zeros;
         B::load(ok, row, ok ? i : 0, ok ? min(cols - 8 * i, 8u) : 0, w.chunk);
     }
     static inline void unpack(thread const UnpackedFloats& w, uint, thread uint* words) {

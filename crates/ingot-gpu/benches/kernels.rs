@@ -107,6 +107,7 @@ fn change(sizes: &mut Sizes) {
             "ahead" => &mut sizes.ahead,
             "resident" => &mut sizes.resident,
             "split" => &mut sizes.split,
+            "simdgroups" => &mut sizes.simdgroups,
             _ => panic!("there is no size {name}"),
         } = value.parse().unwrap_or_else(|e| panic!("{argument}: {e}"));
     }

@@ -7,7 +7,7 @@
 // Every packed type has
 //     LEN, GROUPS          values in a unit, groups in a unit
 //     Chunk                a unit as loaded
-//     load(ok, row, u, c)  loads unit u, or anything finite if not ok
+//     load(ok, row, u, c)  loads unit u; if not ok, c has anything finite, or what it had
 //     decode(c, u, g, v)   its group g
 //     start(u, g)          the group's first value's place in the row
 //     unit(i), group(i)    where values 16 i to 16 i + 15 are
@@ -83,7 +83,7 @@ struct Group {
 template <class B> struct Packed {
     /// Values 16 i to 16 i + 15 of a row.
     static inline void unpack16(device const uchar* row, uint i, thread float* out) {
-        typename B::Chunk c;
+        typename B::Chunk c = {};
         Group v;
         const uint u = B::unit(i);
         B::load(true, row, u, c);

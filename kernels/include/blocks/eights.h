@@ -23,8 +23,8 @@ template <uint ALIGN> struct Block<BLOCK_Q8_0_EIGHTS, ALIGN> : Packed<Block<BLOC
     static inline uint start(uint u, uint g) { return 16 * u; }
 
     static inline void load(bool ok, device const uchar* row, uint u, thread Chunk& c) {
-        c.q = load_uint4(ok, row, At::body(u / 2) + 16 * (u & 1));
-        c.d = load_ushort(ok, row, At::scale(u / 2));
+        load_uint4(ok, row, At::body(u / 2) + 16 * (u & 1), c.q);
+        load_ushort(ok, row, At::scale(u / 2), c.d);
     }
     static inline void decode(thread const Chunk& c, uint u, uint g, thread Group& v) {
         words_of(c.q, v.q);

@@ -11,7 +11,7 @@ template <uint ALIGN> struct FloatWords<2, ALIGN> {
     uint w[4];
     static inline void load(bool ok, device const uchar* row, uint u, uint count, thread FloatWords& c) {
         if (ALIGN >= 16) {
-            words_of(load_uint4(ok, row, 16 * u), c.w);
+            load_words(ok, row, 16 * u, c.w);
         } else {
 #pragma unroll
             for (uint k = 0; k < 4; k++) {
@@ -28,8 +28,8 @@ template <uint ALIGN> struct FloatWords<4, ALIGN> {
     static inline void load(bool ok, device const uchar* row, uint u, uint count, thread FloatWords& c) {
         if (ALIGN >= 16) {
             // Past the last full vector there is at most a half unit.
-            words_of(load_uint4(ok, row, 32 * u), c.w);
-            words_of(load_uint4(ok && count > 4, row, 32 * u + 16), c.w + 4);
+            load_words(ok, row, 32 * u, c.w);
+            load_words(ok && count > 4, row, 32 * u + 16, c.w + 4);
         } else {
 #pragma unroll
             for (uint k = 0; k < 8; k++) c.w[k] = load_uint(ok && k < count, row, 32 * u + 4 * k);
@@ -69,7 +69,7 @@ template <uint TYPE, uint ALIGN> struct Floats {
     }
     /// Values 16 i to 16 i + 15 of a row that has them.
     static inline void unpack16(device const uchar* row, uint i, thread float* out) {
-        Chunk c;
+        Chunk c = {};
         load(true, row, 2 * i, 8, c);
         unpack8(c, out);
         load(true, row, 2 * i + 1, 8, c);

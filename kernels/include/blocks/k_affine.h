@@ -19,9 +19,9 @@ template <uint BITS> struct Affine : Packed<Affine<BITS>> {
 
     static inline void load(bool ok, device const uchar* row, uint u, thread Chunk& c) {
         const uint block = BYTES * (u / 8);
-        c.head = load_uint4(ok, row, block);
-        c.low = load_uint4(ok, row, block + LOW + 16 * (u % 8));
-        if (BITS == 5) c.high = load_uint4(ok, row, block + 16 + 16 * (u & 1));
+        load_uint4(ok, row, block, c.head);
+        load_uint4(ok, row, block + LOW + 16 * (u % 8), c.low);
+        if (BITS == 5) load_uint4(ok, row, block + 16 + 16 * (u & 1), c.high);
     }
     /// The codes of group g.
     static inline void words(thread const Chunk& c, uint u, uint g, thread uint* q) {

@@ -25,9 +25,9 @@ template <class AT, uint ALIGN> struct SixBits : Packed<SixBits<AT, ALIGN>> {
         Raw::load(ok, row, low_at(u), c.low);
         Raw::load(ok, row, high_at(u), c.high);
         const uint scales = AT::body(u / 8) + 192 + 8 * (u / 4 & 1) + (u & 2);
-        c.scales[0] = load_ushort(ok, row, scales);
-        c.scales[1] = load_ushort(ok, row, scales + 4);
-        c.d = load_ushort(ok, row, AT::scale(u / 8));
+        load_ushort(ok, row, scales, c.scales[0]);
+        load_ushort(ok, row, scales + 4, c.scales[1]);
+        load_ushort(ok, row, AT::scale(u / 8), c.d);
     }
     /// The codes of both groups, 0 to 63.
     static inline void codes(thread const Chunk& c, uint u, thread uint* first, thread uint* second) {

@@ -7,8 +7,8 @@
 #include "ingot.h"
 
 // How 16 aligned bytes are loaded; a kernel may say something else.
-#ifndef LOAD_16_IF
-#define LOAD_16_IF load_stream_if
+#ifndef LOAD_16_INTO
+#define LOAD_16_INTO load_stream_into
 #endif
 
 /// The word that begins `bytes` after the first of two.
@@ -66,12 +66,17 @@ template <> struct Even16<8> {
     }
 };
 
+/// 16 bytes at a multiple of 16, into what stays as it is if not ok.
+inline void load_uint4(bool ok, device const uchar* row, uint at, thread uint4& v) {
+    LOAD_16_INTO(ok, (device const uint4*)(row + at), v);
+}
+
 /// 16 bytes at a multiple of 16.
 template <> struct Even16<16> {
     uint4 w;
 
     static inline void load(bool ok, device const uchar* row, uint at, thread Even16& c) {
-        c.w = LOAD_16_IF(ok, (device const uint4*)(row + at));
+        load_uint4(ok, row, at, c.w);
     }
     static inline void get(thread const Even16& c, uint at, thread uint* q) {
         q[0] = c.w.x;
@@ -85,20 +90,26 @@ template <> struct Even16<16> {
 inline ushort load_ushort(bool ok, device const uchar* row, uint at) {
     return load_stream_if(ok, (device const ushort*)(row + at));
 }
+/// The same into what stays as it is if not ok.
+inline void load_ushort(bool ok, device const uchar* row, uint at, thread ushort& v) {
+    load_stream_into(ok, (device const ushort*)(row + at), v);
+}
 /// 32 bits at a multiple of 4.
 inline uint load_uint(bool ok, device const uchar* row, uint at) {
     return load_stream_if(ok, (device const uint*)(row + at));
 }
-/// 16 bytes at a multiple of 16.
-inline uint4 load_uint4(bool ok, device const uchar* row, uint at) {
-    return LOAD_16_IF(ok, (device const uint4*)(row + at));
-}
-
 inline void words_of(uint4 v, thread uint* q) {
     q[0] = v.x;
     q[1] = v.y;
     q[2] = v.z;
     q[3] = v.w;
+}
+
+/// 16 bytes at a multiple of 16, into four words that stay as they are if not ok.
+inline void load_words(bool ok, device const uchar* row, uint at, thread uint* q) {
+    uint4 v = uint4(q[0], q[1], q[2], q[3]);
+    load_uint4(ok, row, at, v);
+    words_of(v, q);
 }
 
 /// Four bytes below 128, less z each: signed bytes. Nothing is borrowed across

@@ -260,48 +260,53 @@ inline void grid_dependents_launch() {
 #endif
 }
 
+// To the second-level cache only: the first level would keep what is there now.
+inline void prefetch(const void* p) { asm volatile("prefetch.global.L2 [%0];" ::"l"(p)); }
+
 // Volatile, so that what stands before grid_dependency_wait() stays before it; not
 // .nc, because the assembler moves those loads below it. Predicated and not a
 // branch, so that all loads of an unrolled loop are issued together. Small loads
 // stay in the L1 cache: their neighbours in the same sector come next.
 #define LOAD(count, cache, list, address) \
     "{.reg .pred q; setp.ne.u32 q, %" count ", 0; @q ld.global" cache " " list ", [%" address "];}"
-template <class T> inline T load_stream_if(bool ok, const T* p) {
-    constexpr int size = sizeof(T);
-    static_assert(size == 1 || size == 2 || size == 4 || size == 8 || size == 16, "load_stream of such a type");
-    if constexpr (size == 16) {
-        uint4 v(0);
-        asm volatile(LOAD("5", ".L1::no_allocate.v4.u32", "{%0,%1,%2,%3}", "4")
-            : "+r"(v.x), "+r"(v.y), "+r"(v.z), "+r"(v.w) : "l"(p), "r"(uint(ok)));
-        return as_type<T>(v);
-    } else if constexpr (size == 8) {
-        uint2 v(0);
-        asm volatile(LOAD("3", ".v2.u32", "{%0,%1}", "2")
-            : "+r"(v.x), "+r"(v.y) : "l"(p), "r"(uint(ok)));
-        return as_type<T>(v);
-    } else if constexpr (size == 4) {
-        uint v = 0;
-        asm volatile(LOAD("2", ".u32", "%0", "1") : "+r"(v) : "l"(p), "r"(uint(ok)));
-        return as_type<T>(v);
-    } else if constexpr (size == 2) {
-        ushort v = 0;
-        asm volatile(LOAD("2", ".u16", "%0", "1") : "+h"(v) : "l"(p), "r"(uint(ok)));
-        return as_type<T>(v);
-    } else {
-        ushort v = 0;
-        asm volatile(LOAD("2", ".u8", "%0", "1") : "+h"(v) : "l"(p), "r"(uint(ok)));
-        return as_type<T>(uchar(v));
-    }
+inline void load_stream_into(bool ok, const uint4* p, uint4& v) {
+    asm volatile(LOAD("5", ".L1::no_allocate.v4.u32", "{%0,%1,%2,%3}", "4")
+        : "+r"(v.x), "+r"(v.y), "+r"(v.z), "+r"(v.w) : "l"(p), "r"(uint(ok)));
+}
+inline void load_stream_into(bool ok, const uint2* p, uint2& v) {
+    asm volatile(LOAD("3", ".v2.u32", "{%0,%1}", "2") : "+r"(v.x), "+r"(v.y) : "l"(p), "r"(uint(ok)));
+}
+inline void load_stream_into(bool ok, const uint* p, uint& v) {
+    asm volatile(LOAD("2", ".u32", "%0", "1") : "+r"(v) : "l"(p), "r"(uint(ok)));
+}
+inline void load_stream_into(bool ok, const ushort* p, ushort& v) {
+    asm volatile(LOAD("2", ".u16", "%0", "1") : "+h"(v) : "l"(p), "r"(uint(ok)));
+}
+inline void load_stream_into(bool ok, const uchar* p, uchar& v) {
+    ushort wide = v;
+    asm volatile(LOAD("2", ".u8", "%0", "1") : "+h"(wide) : "l"(p), "r"(uint(ok)));
+    v = uchar(wide);
 }
 // The same of 16 bytes whose neighbours other simdgroups are about to load: these come to the L2 cache too.
-template <class T> inline T load_lines_if(bool ok, const T* p) {
-    static_assert(sizeof(T) == 16, "load_lines of such a type");
-    uint4 v(0);
+inline void load_lines_into(bool ok, const uint4* p, uint4& v) {
     asm volatile(LOAD("5", ".L2::256B.v4.u32", "{%0,%1,%2,%3}", "4")
         : "+r"(v.x), "+r"(v.y), "+r"(v.z), "+r"(v.w) : "l"(p), "r"(uint(ok)));
-    return as_type<T>(v);
 }
 #undef LOAD
+namespace inner {
+template <int SIZE> struct bits_of;
+template <> struct bits_of<1> { typedef uchar type; };
+template <> struct bits_of<2> { typedef ushort type; };
+template <> struct bits_of<4> { typedef uint type; };
+template <> struct bits_of<8> { typedef uint2 type; };
+template <> struct bits_of<16> { typedef uint4 type; };
+}
+template <class T> inline T load_stream_if(bool ok, const T* p) {
+    typedef typename inner::bits_of<sizeof(T)>::type bits;
+    bits v(0);
+    load_stream_into(ok, (const bits*)p, v);
+    return as_type<T>(v);
+}
 template <class T> inline T load_stream(const T* p) { return load_stream_if(true, p); }
 
 } // namespace msl

@@ -21,9 +21,10 @@ pub const PARTS: usize = 8;
 /// Most parts with a bias in a launch.
 pub const BIASES: usize = 4;
 
-/// Simdgroups in a threadgroup. Sums of squares are summed in this many parts, so
-/// it is one number for all launches.
+/// Simdgroups in a threadgroup, where a launch has no reason for more.
 pub(super) const SIMDGROUPS: usize = 8;
+/// Simdgroups on a core at a time where threadgroups are wide: what leaves threads enough registers.
+const CORE_SIMDGROUPS: usize = 32;
 /// Most columns of an input row that threadgroup memory holds in 8 bits.
 const PIECE: usize = 24 * 1024;
 
@@ -56,7 +57,8 @@ pub struct Linear<'a> {
     pub residual: Option<What>,
     /// If true the input has a row per token and the output a row per output.
     pub select: bool,
-    /// The input has many zeros: weights that meet only these are not loaded.
+    /// The input has many zeros: weights that meet only these are not loaded. (Not of types in
+    /// blocks: there a lane loads so many at a time that some always meet another value.)
     pub skip_zeros: bool,
     /// How packed weights see their input.
     pub inputs: Precision,
@@ -98,9 +100,19 @@ pub fn linear_vec_with(
     let matrices: Vec<Matrix> = parts.iter().map(|p| Matrix::of(plan, target, p.weight)).collect();
     let launched = if glu { 1 } else { parts.len() };
     let cols = matrices.iter().map(|m| m.cols).max().unwrap_or(0);
-    let mut sizes = Sizes::of(&matrices, l.inputs, glu, &target.tuning);
+    let geometry = |sizes: &Sizes| Geometry::of(&matrices, cols, target, l.inputs, glu, 1, sizes);
+    // Whatever was measured on the device, so that it changes no result: simdgroups decide in which
+    // order squares are summed.
+    let usual = |n: &&usize| geometry(&Sizes::wide(&matrices, l.inputs, &Tuning::default(), **n));
+    let mut sizes = match wide(&matrices, l.inputs, glu, target) {
+        [] => Sizes::of(&matrices, l.inputs, glu, &target.tuning),
+        several => {
+            let best = several.iter().rev().max_by_key(|n| usual(n).busy(&matrices, target.cores));
+            Sizes::wide(&matrices, l.inputs, &target.tuning, *best.expect("there are some"))
+        }
+    };
     change(&mut sizes);
-    let geometry = Geometry::of(&matrices, cols, target, l.inputs, glu, 1, &sizes);
+    let geometry = geometry(&sizes);
 
     let mut kernel = geometry
         .kernel("linear_vec")
@@ -109,7 +121,7 @@ pub fn linear_vec_with(
         .option("GLU", glu_option(l.glu))
         .option("RESIDUAL", l.residual.is_some())
         .option("SELECT", l.select)
-        .option("SKIP_ZEROS", l.skip_zeros)
+        .option("SKIP_ZEROS", l.skip_zeros && !matrices.iter().any(Matrix::packed))
         .float("EPS", l.norm.map_or(0.0, |norm| norm.eps()));
     for (n, (part, m)) in parts.iter().zip(&matrices).enumerate() {
         let (block, align) = stored(m.dtype, m.cols, m.eights)?;
@@ -130,7 +142,23 @@ pub fn linear_vec_with(
     }
     let groups: usize = geometry.groups.iter().sum();
     let grid = [groups as u32, l.rows as u32, 1];
-    Ok(Launch { kernel, operands: operands(&parts, l), grid, threads: 32 * SIMDGROUPS as u32 })
+    Ok(Launch { kernel, operands: operands(&parts, l), grid, threads: geometry.threads() })
+}
+
+/// From how many simdgroups a launch's threadgroups can be chosen if they are to be wide; of
+/// numbers that leave cores equally busy the first is better. None if it is not known to help:
+/// that was measured on devices with memory of their own, and for these types.
+fn wide(matrices: &[Matrix], inputs: Precision, gated: bool, target: &Target) -> &'static [usize] {
+    use DType::{F16, F32, Q4_K, Q6_K, Q8_0};
+    let all = |known: &[DType]| matrices.iter().all(|m| known.contains(&m.dtype));
+    let any = |dtype: DType| matrices.iter().any(|m| m.dtype == dtype);
+    match inputs {
+        _ if gated || !target.eights => &[],
+        _ if all(&[F16]) => &[16],
+        Precision::Q8 if any(Q4_K) && all(&[F16, F32, Q4_K, Q6_K]) => &[16, 24],
+        Precision::Q8 if any(Q8_0) && all(&[F16, F32, Q8_0]) => &[16],
+        _ => &[],
+    }
 }
 
 /// Names of the constants of each part.
@@ -202,19 +230,25 @@ impl Matrix {
         }
     }
 
-    /// How many simdgroups share a row: so many that one round of loads, or a few whole
-    /// ones, have all of it, but no more than have something to load.
+    /// How many simdgroups share a row. Lanes should rarely be without a unit in the last
+    /// round of loads; of the numbers that are equal in this the largest.
     fn split(&self, inputs: Precision, most: usize) -> usize {
         let units = self.units(inputs);
-        let enough = match (self.dtype, inputs) {
-            (DType::Q8_0, Precision::Q8) if units <= 192 || self.rows >= 65536 => 2,
-            _ => 4,
-        };
-        let mut split = 1;
-        while 2 * split <= enough.min(most) && split < units.div_ceil(32) {
-            split *= 2;
+        let rounds = |split: usize| units.div_ceil(32 * split);
+        if (self.dtype, inputs) == (DType::Q8_0, Precision::Q8) {
+            // Here it is better to have a row in one round of loads ahead, or a few whole ones.
+            let enough = if units <= 192 || self.rows >= 65536 { 2 } else { 4 };
+            let mut split = 1;
+            while 2 * split <= enough.min(most) && split < rounds(1) {
+                split *= 2;
+            }
+            return split;
         }
-        split
+        // An input in f32 stays in registers over a few rounds.
+        let (enough, least) = if self.packed() { (4, 1) } else { (8, 4) };
+        let allowed = |s: &usize| *s <= enough.min(most) && (*s == 1 || rounds(*s) >= least);
+        let idle = |s: &usize| (rounds(*s) * s, 8 - s);
+        [1, 2, 4, 8].into_iter().filter(allowed).min_by_key(idle).unwrap_or(1)
     }
 }
 
@@ -229,6 +263,9 @@ pub struct Sizes {
     pub resident: usize,
     /// Most simdgroups that share a row.
     pub split: usize,
+    /// Simdgroups of a threadgroup. Its input is rounded once for all of them, and sums of
+    /// squares are summed in so many parts.
+    pub simdgroups: usize,
 }
 
 impl Sizes {
@@ -240,13 +277,33 @@ impl Sizes {
             let measured = tuning.get(TuningKey { dtype: m.dtype, inputs, gated });
             measured.map_or(Self::usual(m.dtype, inputs, gated), Self::from)
         };
-        let least = |a: Self, b: Self| Self {
+        matrices.iter().map(one).reduce(Self::least).expect("a launch has a matrix")
+    }
+
+    /// The same for threadgroups of more simdgroups, and threads with fewer registers.
+    fn wide(matrices: &[Matrix], inputs: Precision, tuning: &Tuning, simdgroups: usize) -> Self {
+        let resident = CORE_SIMDGROUPS / simdgroups;
+        let one = |m: &Matrix| {
+            let (rows, ahead) = match (m.dtype, inputs) {
+                (DType::Q8_0, Precision::Q8) => (2, 3),
+                (DType::F16, _) | (DType::Q4_K, Precision::Q8) => (2, 2),
+                _ => (2, 1),
+            };
+            let usual = Self { rows, ahead, resident, split: SIMDGROUPS, simdgroups };
+            let measured = |c: Choice| Self { rows: c.rows.into(), ahead: c.ahead.into(), ..usual };
+            tuning.get(TuningKey { dtype: m.dtype, inputs, gated: false }).map_or(usual, measured)
+        };
+        matrices.iter().map(one).reduce(Self::least).expect("a launch has a matrix")
+    }
+
+    /// What both can have.
+    fn least(a: Self, b: Self) -> Self {
+        Self {
             rows: a.rows.min(b.rows),
             ahead: a.ahead.min(b.ahead),
             resident: a.resident.min(b.resident),
-            split: SIMDGROUPS,
-        };
-        matrices.iter().map(one).reduce(least).expect("a launch has a matrix")
+            ..a
+        }
     }
 
     fn usual(dtype: DType, inputs: Precision, gated: bool) -> Self {
@@ -261,14 +318,14 @@ impl Sizes {
             (DType::MXFP4, _) => (2 / both, 1),
             _ => (4 / both, 1),
         };
-        Self { rows, ahead, resident: 2, split: SIMDGROUPS }
+        Self { rows, ahead, resident: 2, split: SIMDGROUPS, simdgroups: SIMDGROUPS }
     }
 }
 
 impl From<Choice> for Sizes {
     fn from(choice: Choice) -> Self {
         let [rows, ahead, resident] = [choice.rows, choice.ahead, choice.resident].map(usize::from);
-        Self { rows, ahead, resident, split: SIMDGROUPS }
+        Self { rows, ahead, resident, split: SIMDGROUPS, simdgroups: SIMDGROUPS }
     }
 }
 
@@ -298,7 +355,7 @@ impl Geometry {
         let launched = if gated { &matrices[..1] } else { matrices };
         let mut sizes = *sizes;
         let sets = |m: &Matrix, sizes: &Sizes| {
-            m.rows.div_ceil(SIMDGROUPS / m.split(inputs, sizes.split) * sizes.rows)
+            m.rows.div_ceil(sizes.simdgroups / m.split(inputs, sizes.split) * sizes.rows)
         };
         let all = |sizes: &Sizes| launched.iter().map(|m| sets(m, sizes)).sum::<usize>();
         // Small matrices: rather few rows a simdgroup than cores without any.
@@ -325,9 +382,31 @@ impl Geometry {
             .option("ROWS", self.sizes.rows as i64)
             .option("AHEAD", self.sizes.ahead as i64)
             .option("RESIDENT", self.sizes.resident as i64)
-            .option("SIMDGROUPS", SIMDGROUPS as i64)
+            .option("SIMDGROUPS", self.sizes.simdgroups as i64)
             .option("INPUTS", inputs_option(self.inputs))
             .option("MAXCOLS", self.piece as i64)
+    }
+
+    /// How busy the cores are on average while the one with most to do works, in hundredths.
+    fn busy(&self, matrices: &[Matrix], cores: usize) -> usize {
+        let mut cores = vec![0; cores];
+        let mut n = 0;
+        for (m, &groups) in matrices.iter().zip(&self.groups) {
+            let set = self.sizes.simdgroups / self.split(m) * self.sizes.rows;
+            let sets = m.rows.div_ceil(set);
+            for group in 0..groups {
+                let core = n % cores.len();
+                cores[core] += (sets - group).div_ceil(groups) * set * m.cols;
+                n += 1;
+            }
+        }
+        let most = cores.iter().max().copied().unwrap_or(0).max(1);
+        100 * cores.iter().sum::<usize>() / (most * cores.len())
+    }
+
+    /// Threads of a threadgroup.
+    pub(super) fn threads(&self) -> u32 {
+        32 * self.sizes.simdgroups as u32
     }
 
     /// How many simdgroups share a row of a matrix.

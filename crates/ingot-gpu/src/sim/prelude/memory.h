@@ -356,7 +356,11 @@ template <class T> INLINE T load_stream(device_ptr<const T> p) { return *p; }
 template <class T> INLINE T load_stream(device_ptr<T> p) { return *p; }
 template <class T> INLINE T load_stream_if(bool ok, device_ptr<const T> p) { return ok ? T(*p) : T(0); }
 template <class T> INLINE T load_stream_if(bool ok, device_ptr<T> p) { return ok ? T(*p) : T(0); }
-template <class T> INLINE T load_lines_if(bool ok, device_ptr<const T> p) { return ok ? T(*p) : T(0); }
-template <class T> INLINE T load_lines_if(bool ok, device_ptr<T> p) { return ok ? T(*p) : T(0); }
+template <class T> INLINE void load_stream_into(bool ok, device_ptr<const T> p, T& v) {
+    if (ok) v = T(*p);
+}
+template <class T> INLINE void load_lines_into(bool ok, device_ptr<const T> p, T& v) {
+    if (ok) v = T(*p);
+}
 
 } // namespace msl
