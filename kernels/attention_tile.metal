@@ -36,7 +36,7 @@ kernel void attention_tile(device const float* q [[buffer(0)]],
                            uint thread_index [[thread_index_in_threadgroup]],
                            uint lane [[thread_index_in_simdgroup]],
                            uint simdgroup [[simdgroup_index_in_threadgroup]]) {
-    threadgroup BlockVector tiles[2 * KEYS * HEAD / BLOCK_VECTOR];
+    threadgroup uint4 tiles[2 * KEYS * HEAD / 8];
     threadgroup float key_scales[KEYS];
     threadgroup float own_values[OWN_SIZE];
     threadgroup tile_t* keys = (threadgroup tile_t*)tiles;

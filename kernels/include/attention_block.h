@@ -6,23 +6,11 @@
 #include "attention_rows.h"
 #include "packed.h"
 #include "tile_blocks.h"
-#if WIDE
-#include "attention_wide.h"
-#endif
 
 #define VECTORS (HEAD / 8) // of 8 values, of a row
 #define PIECES (KEYS * VECTORS / THREADS) // of 8 values, of a thread
 #define SPAN (HEAD % 64 == 0 ? 64 : HEAD)
 #define HALF_MAX 65504.0f
-
-// What blocks are declared as, and how many values that is.
-#if WIDE
-typedef WideRows BlockVector;
-#define BLOCK_VECTOR 512
-#else
-typedef uint4 BlockVector;
-#define BLOCK_VECTOR 8
-#endif
 
 /// Where values 8 v to 8 v + 7 of a row are.
 inline uint block_place(uint row, uint v) {
@@ -49,10 +37,6 @@ inline void block_take_values(thread TileB& b, BlockAt at, uint row, uint v, uin
 #pragma unroll
     for (uint i = 0; i < 4; i++) simdgroup_load(b.m[i], at + block_place(row + i / 2 * 8, v + i % 2), 8);
 }
-#elif WIDE
-typedef uint BlockAt;
-inline BlockAt block_at_keys(threadgroup const tile_t* block, uint) { return tile_address(block); }
-inline BlockAt block_at_values(threadgroup const tile_t* block, uint) { return tile_address(block); }
 #elif defined(INGOT_CUDA)
 typedef uint BlockAt; // of the lane's row, in shared memory
 #define BLOCK_TAKE(kind, r, p)                                                                                 \

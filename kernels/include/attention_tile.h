@@ -1,14 +1,8 @@
 // The pieces of tiled attention, see attention_tile.metal.
 #pragma once
-// Four simdgroups multiply together.
-#if defined(__CUDA_ARCH_FEAT_SM90_ALL) && HEAD % 64 == 0 && HEAD <= 128
-#define WIDE 1
-#else
-#define WIDE 0
-#endif
 // Keys of a block; divides PAGE. Other GPUs have 32 KiB of threadgroup memory, and scores
 // pass through it.
-#if WIDE || defined(INGOT_CUDA) && CACHE == 0 && HEAD <= 128
+#if defined(INGOT_CUDA) && CACHE == 0 && HEAD <= 128
 #define KEYS 64
 #elif HEAD <= 128
 #define KEYS 32
@@ -78,16 +72,6 @@ inline void load_rows(thread Rows& rows, device const float* q, thread const Wor
 
 /// A simdgroup's products with the keys of a block, a lane's values of it.
 inline void multiply_keys(thread float* v, thread const Rows& rows, BlockAt keys, threadgroup float* own, uint lane) {
-#if WIDE
-#pragma unroll
-    for (uint i = 0; i < KEYS / 2; i++) v[i] = 0.0f;
-    wide_begin();
-#pragma unroll
-    for (uint k = 0; k < HEAD / 16; k++) {
-        wide_multiply<0>(v, rows.q[k], wide_rows(keys + 2 * (k / 4 * (KEYS * SPAN) + k % 4 * 16)));
-    }
-    wide_end();
-#else
     TileC scores[KEYS / 16];
 #pragma unroll
     for (uint n = 0; n < KEYS / 16; n++) tile_zero(scores[n]);
@@ -102,7 +86,6 @@ inline void multiply_keys(thread float* v, thread const Rows& rows, BlockAt keys
     }
 #pragma unroll
     for (uint n = 0; n < KEYS / 16; n++) tile_rows(scores[n], v + 8 * n, own, lane);
-#endif
 }
 
 #define KEY(i) ((i) / 4 * 8 + 2 * (lane % 4) + (i) % 2) // of a lane's value i
@@ -157,17 +140,6 @@ inline void add_values(thread TileC* sums, thread const float* weights, BlockAt 
     TileA a[KEYS / 16];
 #pragma unroll
     for (uint k = 0; k < KEYS / 16; k++) tile_rows_a(a[k], weights + 8 * k, own, lane);
-#if WIDE
-    wide_begin();
-#pragma unroll
-    for (uint k = 0; k < KEYS / 16; k++) {
-#pragma unroll
-        for (uint n = 0; n < HEAD / 64; n++) {
-            wide_multiply<1>(sums[4 * n].v, a[k], wide_rows(values + 2 * (n * KEYS * SPAN + 16 * k * SPAN)));
-        }
-    }
-    wide_end();
-#else
 #pragma unroll
     for (uint k = 0; k < KEYS / 16; k++) {
 #pragma unroll
@@ -177,14 +149,10 @@ inline void add_values(thread TileC* sums, thread const float* weights, BlockAt 
             tile_multiply(sums[n], a[k], b);
         }
     }
-#endif
 }
 
 /// Waits for the block that is on its way.
 inline void block_wait() {
     tile_copies_wait(0);
-#if WIDE
-    wide_stored();
-#endif
     threadgroup_barrier(mem_flags::mem_threadgroup);
 }
