@@ -154,6 +154,8 @@ fn wide(matrices: &[Matrix], inputs: Precision, gated: bool, target: &Target) ->
     let any = |dtype: DType| matrices.iter().any(|m| m.dtype == dtype);
     match inputs {
         _ if gated || !target.eights => &[],
+        // Few rows would not be enough for all cores.
+        _ if matrices.iter().map(|m| m.rows).sum::<usize>() < 2048 => &[],
         _ if all(&[F16]) => &[16],
         Precision::Q8 if any(Q4_K) && all(&[F16, F32, Q4_K, Q6_K]) => &[16, 24],
         Precision::Q8 if any(Q8_0) && all(&[F16, F32, Q8_0]) => &[16],
@@ -243,6 +245,10 @@ impl Matrix {
                 split *= 2;
             }
             return split;
+        }
+        // Of few or short rows many lanes: there are not enough simdgroups else.
+        if self.rows <= 1024 || !self.packed() && units <= 128 {
+            return [4, 2, 1].into_iter().find(|s| *s <= most && *s < 2 * units.div_ceil(32)).unwrap_or(1);
         }
         // An input in f32 stays in registers over a few rounds.
         let (enough, least) = if self.packed() { (4, 1) } else { (8, 4) };
