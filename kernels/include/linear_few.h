@@ -87,7 +87,7 @@ template <uint ALIGN> struct Weights<BLOCK_Q8_0_EIGHTS, ALIGN> {
 
     static inline void load(device const uchar* row, uint k, uint h, uint c, uint cols, thread Weights& w) {
         const uint i = min(8 * k + 4 * h + c, cols / 16 - 1);
-        w.q[h] = load_uint4(true, row, At::body(i / 2) + 16 * (i % 2));
+        load_uint4(true, row, At::body(i / 2) + 16 * (i % 2), w.q[h]);
         if (h == 1) w.scales = load_stream_if(true, (device const uint2*)(row + At::scale(4 * k)));
     }
     static inline void unpack(thread const Weights& w, uint, uint h, uint upper, uint c, thread uint* words) {
