@@ -34,7 +34,7 @@ fn number(value: &Value) -> usize {
 fn count(value: &Value, size: usize) -> usize {
     match value.is_number() {
         true => number(value),
-        false => number(&value["times"]) * size.div_ceil(number(&value["per"])),
+        false => number(&value["times"]) * (size.div_ceil(number(&value["per"])) + number(&value["more"])),
     }
 }
 

@@ -94,12 +94,14 @@ pub struct Part {
 pub enum Count {
     /// Always this.
     Is(usize),
-    /// `times` for every begun `per` of the size.
+    /// `times` for every begun `per` of the size, and for `more`.
     Per {
         /// How many.
         times: usize,
         /// Of the size.
         per: usize,
+        /// Of them, whatever the size is.
+        more: usize,
     },
 }
 
@@ -108,7 +110,7 @@ impl Count {
     pub const fn of(self, size: usize) -> usize {
         match self {
             Self::Is(n) => n,
-            Self::Per { times, per } => times * size.div_ceil(per),
+            Self::Per { times, per, more } => times * (size.div_ceil(per) + more),
         }
     }
 }
@@ -119,7 +121,11 @@ pub const fn is(n: usize) -> Count {
 }
 /// [`Count::Per`], for lists.
 pub const fn per(times: usize, per: usize) -> Count {
-    Count::Per { times, per }
+    per_and(times, per, 0)
+}
+/// The same and more of them, for lists.
+pub const fn per_and(times: usize, per: usize, more: usize) -> Count {
+    Count::Per { times, per, more }
 }
 /// A constant of type `uint`, for lists.
 pub const fn uint(name: &'static str, value: u32) -> (&'static str, Constant) {

@@ -219,6 +219,6 @@ fn named(what: What) -> (&'static str, usize) {
 fn count(count: Count) -> Value {
     match count {
         Count::Is(n) => json!(n),
-        Count::Per { times, per } => json!({ "times": times, "per": per }),
+        Count::Per { times, per, more } => json!({ "times": times, "per": per, "more": more }),
     }
 }

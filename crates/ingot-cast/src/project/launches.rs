@@ -157,7 +157,8 @@ fn what(what: What) -> String {
 fn count(count: Count) -> String {
     match count {
         Count::Is(n) => format!("is({n})"),
-        Count::Per { times, per } => format!("per({times}, {per})"),
+        Count::Per { times, per, more: 0 } => format!("per({times}, {per})"),
+        Count::Per { times, per, more } => format!("per_and({times}, {per}, {more})"),
     }
 }
 

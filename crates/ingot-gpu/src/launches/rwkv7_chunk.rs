@@ -87,5 +87,5 @@ fn padded(head: usize) -> usize {
 
 /// Enough chunks for all sequences: the first and the last of each may have a single row.
 fn chunks(shape: &Shape) -> usize {
-    (shape.rows + shape.sequences * (2 * CHUNK - 2)) / CHUNK
+    shape.rows.div_ceil(CHUNK) + 2 * shape.sequences - 1
 }
