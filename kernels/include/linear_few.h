@@ -7,6 +7,7 @@
 #include "activation.h"
 #include "few.h"
 #include "step.h"
+#include "tile_part.h"
 #include "tile_weights.h"
 
 // For NVIDIA's compiler, which gives each thread as many registers as that leaves.
@@ -20,21 +21,6 @@
 #define SUM_STRIDE 20             // values between the rows of sums in threadgroup memory
 #define OWN_BYTES (16 * SUM_STRIDE * 4 > 16 * FEW_STRIDE * 2 ? 16 * SUM_STRIDE * 4 : 16 * FEW_STRIDE * 2)
 #define MEMORY_SIZE (SIMDGROUPS * OWN_BYTES / 16)
-
-// Bits of Part::how; the twin is crates/ingot-gpu/src/launches/linear_tile.rs.
-#define HOW_X 15
-#define HOW_SECOND 16
-#define HOW_ACTIVATION(how) (((how) >> 5) & 7)
-#define HOW_BIAS 256
-#define HOW_RESIDUAL 512
-
-struct Part {
-    device const uchar* x;    // [T], packed_few.h
-    device const uchar* w;    // [rows, cols]
-    device const float* bias; // [rows]
-    device float* out;        // [T, rows]
-    uint rows, cols, how;
-};
 
 /// Which of the rows, tokens and chunks are a simdgroup's.
 struct Place {

@@ -1,4 +1,4 @@
-// One of the products that a launch of linear_tile.metal does.
+// One of the products that a launch of linear_tile.metal or linear_few.metal does.
 #pragma once
 #include "ingot.h"
 

@@ -14,7 +14,6 @@ mod bench;
 use bench::{Bench, Random};
 use ingot_format::{Bytes, DType, Tensor};
 use ingot_gpu::DeviceKind;
-use ingot_gpu::Tuning;
 use ingot_gpu::device::{Device, DeviceError};
 use ingot_gpu::launch::{Launch, Operand, What};
 use ingot_gpu::launches::linear_tile::{Part, linear_tile};
@@ -119,14 +118,7 @@ impl Case {
         let copies = (BYTES as f64 / self.bytes).ceil().clamp(2.0, 64.0) as usize;
         match self.kind {
             Kind::LinearTile { dtype, rows, cols, tokens } => {
-                let target = Target {
-                    cores,
-                    cache: DType::F16,
-                    exact: false,
-                    eights: false,
-                    wide: false,
-                    tuning: Tuning::default(),
-                };
+                let target = Target::of_cores(cores);
                 let step = Step {
                     tokens: vec![0; tokens],
                     outputs: vec![0],
@@ -161,14 +153,7 @@ impl Case {
                 ids.iter().flat_map(launch).collect()
             }
             Kind::LinearVec { dtype, rows, cols, gated } => {
-                let target = Target {
-                    cores,
-                    cache: DType::F16,
-                    exact: false,
-                    eights: false,
-                    wide: false,
-                    tuning: Tuning::default(),
-                };
+                let target = Target::of_cores(cores);
                 let (x, out) = (What::Scratch(0), What::Scratch(1));
                 bench.put(x, &Random(1).values(cols, 0.0, 1.0));
                 bench.room(out, rows);

@@ -3,7 +3,6 @@
 //! for a compiler.
 
 use ingot_format::{Bytes, DType, ModelFile, Tensor};
-use ingot_gpu::Tuning;
 use ingot_gpu::launch::Kernel;
 use ingot_gpu::launches::{Shape, Target};
 use ingot_gpu::lower::{self, Path};
@@ -111,14 +110,7 @@ fn kernels_are_made_for_models_and_not_for_steps() {
     let models = MODELS.iter().map(|name| (*name, fixture(name))).chain([("large", large())]);
     for (name, plan) in models {
         for cores in [4, 10, 132] {
-            let target = Target {
-                cores,
-                cache: DType::F16,
-                exact: false,
-                eights: false,
-                wide: false,
-                tuning: Tuning::default(),
-            };
+            let target = Target::of_cores(cores);
             let mut options = BTreeSet::new();
             for path in [Path::Vector, Path::Tile, Path::Few] {
                 let (mut all, mut of_a_step) = (Kernels::new(), BTreeMap::new());

@@ -61,6 +61,12 @@ pub struct Target {
 }
 
 impl Target {
+    /// A device of which nothing is known but its cores.
+    pub fn of_cores(cores: usize) -> Self {
+        let tuning = Tuning::default();
+        Self { cores, cache: DType::F16, exact: false, eights: false, wide: false, tuning }
+    }
+
     /// A device with so many cores, with the usual sizes and weights as they are in files.
     pub fn new(plan: &Plan, cores: u32, options: &GpuOptions) -> Self {
         // A router decides by comparing: nothing on the way to it is rounded to 16 bits.

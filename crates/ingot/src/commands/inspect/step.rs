@@ -13,7 +13,6 @@ use crate::term::{Progress, printable};
 use crate::units;
 use ingot::{ExecutorKind, ModelFile, Options};
 use ingot_format::DType;
-use ingot_gpu::Tuning;
 use ingot_gpu::launches::{Shape, Target};
 use ingot_gpu::lower::{Path, lower};
 use ingot_models::Model;
@@ -170,14 +169,7 @@ impl Steps {
 fn launches(plan: &Plan) -> Result<[Launches; 2], String> {
     let found = ingot_gpu::devices().into_iter().find_map(|gpu| gpu.ok());
     let cores = found.map_or(CORES, |(_, info)| info.cores.max(1) as usize);
-    let target = Target {
-        cores,
-        cache: DType::F16,
-        exact: false,
-        eights: false,
-        wide: false,
-        tuning: Tuning::default(),
-    };
+    let target = Target::of_cores(cores);
     let count = |rows: usize, path: Path| {
         let shape = Shape { rows, outputs: 1, sequences: 1, context: 2 * PROMPT };
         let lowered = lower(plan, &target, &shape, path, false).map_err(|e| e.to_string())?;
