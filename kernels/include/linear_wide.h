@@ -26,14 +26,14 @@
 #ifndef INGOT_SHARED
 #define INGOT_SHARED 0
 #endif
-#if SPLIT > 1
+#if SPLIT > 1 && defined(__CUDA_ARCH_FEAT_SM90_ALL)
 #define INGOT_CLUSTER SPLIT
 #endif
 #define MULTIPLIERS 8 // simdgroups
 #define INGOT_THREADS (32 * (MULTIPLIERS + 4))
 #define INGOT_GROUPS 1
 #define STAGE_BYTES (TILE_T * WIDE_BYTES * (TILE_F32 ? 2 : 1))
-#if defined(INGOT_CUDA)
+#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
 #define TILES_SIZE 1 // tiles are in what stages_begin() gives
 #else
 #define TILES_SIZE (STAGE_BYTES / 16)
@@ -184,7 +184,7 @@ inline void put(thread const Part& part, thread const Place& at, uint first, uin
     }
 }
 
-#if defined(INGOT_CUDA)
+#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
 #include "linear_wide_cuda.h"
 #else
 

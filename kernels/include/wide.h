@@ -12,12 +12,13 @@
 // The units would have other columns of A in these words. As sums do not mind in which order
 // columns come, the rows of B change places instead, when they are packed: wide_place() in packed.h.
 //
-// The plain form at the end is for the simulator; on Metal, whose simdgroups multiply each for
+// The plain form at the end is for the simulator; on Metal and other NVIDIA GPUs, whose simdgroups multiply each for
 // itself, tile.h is the way.
 #pragma once
 #include "packed.h"
 
-#if defined(INGOT_CUDA)
+// What only NVIDIA's compiler for this architecture defines.
+#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
 
 #define WIDE_8(d, i)                                                                                           \
     "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3]), "+f"(d[i + 4]), "+f"(d[i + 5]), "+f"(d[i + 6]), \
