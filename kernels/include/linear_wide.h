@@ -104,6 +104,7 @@ inline void rows_load(thread Rows<U>& w, thread const RowPair& from, uint cols, 
 
 #if TILE_F32
 /// Two floats times WEIGHT_SCALE as halves, and what these leave, which would else be below the range of half.
+/// Weights beyond 4094 in magnitude become infinite.
 #define WEIGHT_SCALE 16.0f
 inline void halves_of(thread const uint* two, thread uint& near, thread uint& rest) {
     const float x = WEIGHT_SCALE * as_type<float>(two[0]), y = WEIGHT_SCALE * as_type<float>(two[1]);

@@ -130,7 +130,14 @@ impl Case {
                 bench.room(packed, Layout::of_tiles(&target).bytes(tokens, cols) / 4);
                 bench.room(out, tokens * rows);
                 let shape = Shape { rows: tokens, outputs: 1, sequences: 1, context: tokens };
-                bench.run(&[pack(&shape, &target, cols, &Input::Rows(vec![source]), None, &[1])]);
+                bench.run(&[pack(
+                    &shape,
+                    Layout::of_tiles(&target),
+                    cols,
+                    &Input::Rows(vec![source]),
+                    None,
+                    &[1],
+                )]);
                 let weights = matrix(dtype, rows, cols);
                 let mut plan = PlanBuilder::new(Precision::F32);
                 let table =

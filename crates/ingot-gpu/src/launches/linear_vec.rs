@@ -237,18 +237,18 @@ impl Matrix {
     fn split(&self, inputs: Precision, most: usize) -> usize {
         let units = self.units(inputs);
         let rounds = |split: usize| units.div_ceil(32 * split);
+        // As many as have something to load.
+        let many = |enough: usize| {
+            let some = |s: &usize| *s <= enough.min(most) && *s < 2 * rounds(1);
+            [4, 2].into_iter().find(some).unwrap_or(1)
+        };
         if (self.dtype, inputs) == (DType::Q8_0, Precision::Q8) {
             // Here it is better to have a row in one round of loads ahead, or a few whole ones.
-            let enough = if units <= 192 || self.rows >= 65536 { 2 } else { 4 };
-            let mut split = 1;
-            while 2 * split <= enough.min(most) && split < rounds(1) {
-                split *= 2;
-            }
-            return split;
+            return many(if units <= 192 || self.rows >= 65536 { 2 } else { 4 });
         }
         // Of few or short rows many lanes: there are not enough simdgroups else.
         if self.rows <= 1024 || !self.packed() && units <= 128 {
-            return [4, 2, 1].into_iter().find(|s| *s <= most && *s < 2 * units.div_ceil(32)).unwrap_or(1);
+            return many(4);
         }
         // An input in f32 stays in registers over a few rounds.
         let (enough, least) = if self.packed() { (4, 1) } else { (8, 4) };

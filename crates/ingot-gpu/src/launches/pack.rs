@@ -106,22 +106,6 @@ pub(super) fn wide_tile(exact: bool, rows: usize) -> usize {
 /// If there are not as many places as inputs, none, or more than [`MOST_INPUTS`].
 pub fn pack(
     shape: &Shape,
-    target: &Target,
-    width: usize,
-    input: &Input,
-    norm: Option<Norm>,
-    to: &[u32],
-) -> Launch {
-    let layout = Layout::of_tiles(target);
-    pack_as(shape, layout, width, input, norm, to)
-}
-
-/// The same in some layout.
-///
-/// # Panics
-/// As [`pack`].
-pub fn pack_as(
-    shape: &Shape,
     layout: Layout,
     width: usize,
     input: &Input,

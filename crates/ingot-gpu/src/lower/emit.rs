@@ -328,14 +328,14 @@ impl<'a> Emitter<'_, 'a> {
                     continue;
                 }
             };
-            let launch = l::pack::pack_as(shape, layout, width, &input, g.input.norm, &[scratch]);
+            let launch = l::pack::pack(shape, layout, width, &input, g.input.norm, &[scratch]);
             self.push(ops, launch);
         }
         for (width, inputs) in by_width {
             for some in inputs.chunks(l::pack::MOST_INPUTS) {
                 let to: Vec<u32> = some.iter().map(|&x| self.packed_inputs[&(x, layout)]).collect();
                 let input = l::pack::Input::Rows(some.iter().map(|&x| x.into()).collect());
-                let launch = l::pack::pack_as(shape, layout, width, &input, None, &to);
+                let launch = l::pack::pack(shape, layout, width, &input, None, &to);
                 self.push(ops, launch);
             }
         }
